@@ -1,0 +1,52 @@
+# What needs explaining is in CONTRIBUTING.md. Every target works on a fresh clone.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test test-full bench lint vsix clean
+
+run: $(VENV)/serve.done
+	@$(BIN)/python tools/run.py
+
+test: $(VENV)/dev.done .tools/nvim/bin/nvim
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: $(VENV)/dev.done .tools/nvim/bin/nvim vsix
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/dev.done
+	$(BIN)/python tests/benchmarks/bench_lsp.py --file tests/benchmarks/unseen.py
+	$(BIN)/python tests/benchmarks/bench_engine.py
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+vsix:
+	cd editors/vscode && npm ci --no-audit --no-fund && npm run package
+
+clean:
+	rm -rf $(VENV) .tools build dist *.egg-info
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Midfill needs Python 3.11 or newer, and there is no '$(PYTHON)': install it, or run 'make PYTHON=/path/to/python3 ...'."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Midfill needs Python 3.11 or newer, '$(PYTHON)' is $$($(PYTHON) --version): run 'make PYTHON=/path/to/python3.11 ...'."; exit 1; }
+	@echo "1/3 creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian and Ubuntu, install the package python3-venv."; exit 1; }
+
+$(VENV)/serve.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "2/3 installing the service and the language server (PyTorch is large: this takes a minute or more)"
+	@$(PIP) --editable '.[serve]'
+	@touch $@
+
+$(VENV)/dev.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "2/3 installing Midfill with everything that the tests need (PyTorch is large: this takes a minute or more)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/serve.done
+
+# real editors for the end-to-end tests; where that fails the tests say what is missing, on CI they fail
+.tools/nvim/bin/nvim:
+	-@tools/install_nvim.sh .tools/nvim
