@@ -1,0 +1,65 @@
+"""int8 weights, symmetric per output channel, and the linear layer that multiplies with them on a CPU."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from inference_service.model.gpt import GPT, StackedLinear
+
+
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(out, in) float -> int8 of the same shape in -127..127 and float32 scales (out,)."""
+    weight = weight.detach().float()
+    scale = weight.abs().amax(dim=1).clamp_min(1e-8) / 127
+    return (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int8), scale
+
+
+def dequantize_rows(weight: Tensor, scale: Tensor) -> Tensor:
+    return weight.float() * scale[:, None]
+
+
+class Int8Linear(nn.Module):
+    """x (..., in) float32 -> (..., out) float32 with dynamic W8A8: the input is quantized per call.
+
+    The kernel is FBGEMM's. Without VNNI instructions it sums pairs in 16 bits, so inputs use 7 bits there.
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            # torch announces the end of quantized tensors; the torch we pin has them, and the tests would tell
+            warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
+            packed = torch._make_per_channel_quantized_tensor(
+                weight, scale, torch.zeros_like(scale, dtype=torch.long), 0
+            )
+        self._packed = torch.ops.quantized.linear_prepack(packed, None)
+        self._reduce_range = not torch.cpu._is_vnni_supported()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic(x, self._packed, self._reduce_range)
+
+
+def use_int8_linears(model: GPT, int8: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Replace the head and each projection of the blocks by an Int8Linear over the given rows, in place.
+
+    `int8` maps state-dict names to (weight, scale).
+    """
+    model.quantized_head = Int8Linear(*int8["embedding.weight"])
+    for layer, block in enumerate(model.blocks):
+        for owner, child in (
+            (block.attention, "qkv"),
+            (block.attention, "out"),
+            (block.mlp, "up"),
+            (block.mlp, "down"),
+        ):
+            path = f"blocks.{layer}.{'mlp' if owner is block.mlp else 'attention'}.{child}"
+            names = (
+                [f"{path}.parts.{i}" for i in range(3)]
+                if isinstance(getattr(owner, child), StackedLinear)
+                else [f"{path}.weight"]
+            )
+            weights, scales = zip(*(int8[name] for name in names), strict=True)
+            setattr(owner, child, Int8Linear(torch.cat(weights), torch.cat(scales)))

@@ -1,0 +1,119 @@
+"""The model: cached and uncached forward passes agree, and nothing looks ahead."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference_service.model import directory
+from inference_service.model.gpt import GPT, GPTConfig
+from inference_service.model.kv_cache import KVCache
+from inference_service.model.quantize import Int8Linear, dequantize_rows, quantize_rows, use_int8_linears
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model_dir):
+    return directory.load(tiny_model_dir)
+
+
+@pytest.fixture(scope="module")
+def model(loaded):
+    return loaded.build_float()
+
+
+def new_cache(config: GPTConfig) -> KVCache:
+    return KVCache(
+        config.n_layer,
+        config.n_kv_head,
+        config.head_dim,
+        config.context_length,
+        torch.device("cpu"),
+        torch.float32,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(chunks=st.lists(st.integers(1, 12), min_size=1, max_size=6), keep=st.integers(0, 10))
+def test_any_chunking_through_the_cache_gives_the_naive_logits(model, chunks, keep):
+    torch.manual_seed(sum(chunks))
+    tokens = torch.randint(0, 1000, (1, sum(chunks)))
+    with torch.inference_mode():
+        naive = model(tokens)
+        cache, parts, at = new_cache(model.config), [], 0
+        for size in chunks:
+            parts.append(model(tokens[:, at : at + size], cache))
+            at += size
+        torch.testing.assert_close(torch.cat(parts, 1), naive, atol=1e-4, rtol=1e-4)
+        # forgetting a tail and computing it again changes nothing
+        cache.length = min(keep, at - 1)
+        torch.testing.assert_close(
+            model(tokens[:, cache.length :], cache), naive[:, min(keep, at - 1) :], atol=1e-4, rtol=1e-4
+        )
+
+
+def test_a_token_does_not_see_later_ones(model):
+    tokens = torch.arange(20)[None]
+    changed = tokens.clone()
+    changed[0, 12:] = 7
+    with torch.inference_mode():
+        torch.testing.assert_close(model(tokens)[:, :12], model(changed)[:, :12])
+
+
+def test_positions_matter(model):
+    with torch.inference_mode():
+        a, b = model(torch.tensor([[5, 6, 7]]))[0, -1], model(torch.tensor([[6, 5, 7]]))[0, -1]
+    assert (a - b).abs().max() > 1e-4
+
+
+def test_more_tokens_than_the_context_is_an_error(model):
+    with pytest.raises(ValueError, match="do not fit the context of 512"):
+        model(torch.zeros(1, 513, dtype=torch.long))
+
+
+@pytest.mark.parametrize("wrong", [{"n_head": 3}, {"n_kv_head": 3, "n_head": 4}])
+def test_impossible_shapes_are_refused(wrong):
+    shape = {
+        "vocab_size": 16,
+        "n_layer": 1,
+        "n_head": 4,
+        "n_kv_head": 2,
+        "d_model": 32,
+        "d_ff": 64,
+        "context_length": 8,
+    }
+    with pytest.raises(ValueError, match="n_head"):
+        GPTConfig(**(shape | wrong))
+
+
+def test_quantized_rows_are_within_half_a_step():
+    weight = torch.randn(16, 64) * torch.logspace(-3, 3, 16)[:, None]
+    int8, scale = quantize_rows(weight)
+    assert int8.dtype == torch.int8
+    assert ((dequantize_rows(int8, scale) - weight).abs() <= scale[:, None] * 0.501).all()
+
+
+def test_int8_linear_is_close_to_float():
+    torch.manual_seed(0)
+    weight, x = torch.randn(64, 128), torch.randn(5, 128)
+    int8, scale = quantize_rows(weight)
+    exact = x @ dequantize_rows(int8, scale).T
+    error = (Int8Linear(int8, scale)(x) - exact).norm() / exact.norm()
+    assert error < 0.03  # 7-bit inputs where the CPU has no VNNI
+
+
+def test_int8_model_predicts_like_the_float_model(loaded, model):
+    quantized = loaded.build_float()
+    use_int8_linears(quantized, loaded.int8)
+    tokens = torch.tensor([loaded.tokenizer.encode("def main():\n    for line in lines:\n        print(line)\n")])
+    with torch.inference_mode():
+        a, b = model(tokens).log_softmax(-1), quantized(tokens).log_softmax(-1)
+    assert (a - b).abs().mean() < 0.1
+
+
+def test_training_weights_start_as_the_identity():
+    config = GPTConfig(64, n_layer=2, n_head=2, n_kv_head=1, d_model=32, d_ff=64, context_length=16)
+    model = GPT(config)
+    model.init_weights()
+    tokens = torch.arange(8)[None]
+    bare = torch.nn.functional.rms_norm(model.embedding(tokens), (32,))
+    torch.testing.assert_close(model.hidden(tokens), torch.nn.functional.rms_norm(bare, (32,)))
