@@ -1,0 +1,88 @@
+"""The backend that computes here: our engine behind an asynchronous interface."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+from inference_service.backends.base import ModelCard
+from inference_service.engine.request import Chunk, CompletionRequest
+from inference_service.model.location import resolve
+
+if TYPE_CHECKING:
+    from inference_service.engine.engine import Engine
+
+_WARM_UP = CompletionRequest(prompt="def add(a, b):\n    return", suffix="\n", max_tokens=4)
+
+
+class LocalBackend:
+    """Serves one model directory. `start` has to be awaited before `complete`."""
+
+    def __init__(self, model: str, device: str = "auto", threads: int = 0) -> None:
+        self._path = resolve(model)
+        self._device, self._threads = device, threads
+        self._engine: Engine | None = None
+
+    @property
+    def model(self) -> ModelCard:
+        return self._card
+
+    async def start(self) -> None:
+        """Load, check and warm up. Raises BadModel or ValueError (device)."""
+        self._engine = await asyncio.to_thread(self._load)
+        async for _ in self.complete(_WARM_UP):
+            pass
+
+    def _load(self) -> Engine:
+        # late, because they bring torch: the service answers /livez meanwhile
+        from inference_service.engine.engine import Engine
+        from inference_service.engine.runner import Runner
+        from inference_service.model import directory
+
+        loaded = directory.load(self._path)
+        self._card = ModelCard(loaded.name, loaded.version, loaded.config.context_length, supports_suffix=True)
+        self._runner = Runner(loaded, self._device, self._threads)
+        return Engine(self._runner, loaded.tokenizer)
+
+    async def stop(self) -> None:
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.stop)
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "device": self._runner.device.type,
+            "kernel": self._runner.kernel,
+            "threads": self._runner.threads,
+            "architecture": self._runner.config.to_dict(),
+        }
+
+    def gauges(self) -> dict[str, float]:
+        engine = self._engine
+        return {
+            "num_requests_running": engine.num_running if engine else 0,
+            "num_requests_waiting": engine.num_waiting if engine else 0,
+        }
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+        assert self._engine is not None, "start() first"
+        loop = asyncio.get_running_loop()
+        chunks: asyncio.Queue[Chunk] = asyncio.Queue()
+
+        def emit(chunk: Chunk) -> None:
+            # the loop may be gone when the process is going down; nobody reads then
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+
+        self._engine.submit(request, emit)
+        try:
+            while True:
+                chunk = await chunks.get()
+                yield chunk
+                if chunk.finish_reason is not None:
+                    return
+        finally:
+            self._engine.cancel(request.id)
+
+    def cancel(self, completion_id: str) -> bool:
+        return self._engine is not None and self._engine.cancel(completion_id)

@@ -1,0 +1,48 @@
+"""Token healing: the cursor often stands inside a word that the tokenizer would not have cut there.
+
+The prompt backs up to the last boundary that any continuation keeps, and the first tokens are constrained to
+spell the removed bytes again (JetBrains FLCC, arXiv 2405.08704, section 3; guidance's "token healing").
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from inference_service.model.tokenizer import Tokenizer
+
+_LONGEST = 32  # bytes; a longer run is no word that somebody is typing
+
+
+class Vocabulary:
+    """Which tokens begin with given bytes, or are a beginning of them."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._by_bytes = {text: token for token, text in enumerate(tokenizer.vocabulary)}
+        self._sorted = sorted(self._by_bytes)
+
+    def continuing(self, typed: bytes) -> list[int]:
+        """Ids of all tokens that can come next when `typed` has to be spelled first. Never empty."""
+        first = bisect_left(self._sorted, typed)
+        last = bisect_left(self._sorted, typed + b"\xff" * 8, lo=first)
+        longer = [self._by_bytes[text] for text in self._sorted[first:last]]
+        shorter = [self._by_bytes[typed[:n]] for n in range(1, len(typed)) if typed[:n] in self._by_bytes]
+        return longer + shorter
+
+
+def split_for_healing(tokenizer: Tokenizer, tokens: list[int]) -> tuple[list[int], bytes]:
+    """Cut the last word off encoded text: (tokens to prefill, bytes to spell again).
+
+    A line break with its indentation stays: every continuation keeps that boundary.
+    """
+    removed = b""
+    kept = len(tokens)
+    while kept:
+        text = tokenizer.token_bytes(tokens[kept - 1])
+        if b"\n" in text or len(text) + len(removed) > _LONGEST:
+            break
+        joined = (text + removed).decode("utf-8", "replace")
+        if removed and len(tokenizer.words(joined)) > 1:
+            break
+        removed = text + removed
+        kept -= 1
+    return tokens[:kept], removed
