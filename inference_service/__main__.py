@@ -1,0 +1,171 @@
+"""`midfill-serve`: one process, one model, one HTTP listener."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from inference_service import settings as settings_module
+from inference_service.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_KEEP_ALIVE_S = 75  # longer than a proxy keeps its idle connections, so that it never writes into a closed one
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until SIGTERM, SIGINT or, where asked for, the end of stdin.
+
+    Returns the exit code: 0 after a graceful end, 1 when the service cannot run here, 2 for bad settings.
+    """
+    try:
+        settings = settings_module.load(sys.argv[1:] if argv is None else argv, os.environ)
+    except SettingsError as error:
+        return _fail(str(error), 2)
+    try:
+        # Before the model: an address that is taken should be told at once.
+        listener = _listen(settings)
+    except OSError as error:
+        return _fail(_listen_problem(settings, error), 1)
+
+    # Late, because they bring torch: --help and the errors above should not wait for it.
+    from inference_service import logs
+    from inference_service.app import create_app
+    from inference_service.backends.local import LocalBackend
+
+    logs.configure()
+    try:
+        backend = LocalBackend(settings.model, device=settings.device, threads=settings.threads)
+        app = create_app(settings, backend)
+    except SettingsError as error:
+        return _fail(str(error), 2)
+    except (OSError, ValueError) as error:
+        return _fail(_load_problem(settings, error), 1)
+    return asyncio.run(_serve(settings, app, listener))
+
+
+async def _serve(settings: Settings, app: FastAPI, listener: socket.socket) -> int:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """uvicorn less its signal handling, which closes the listener before /readyz could say "draining"."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    service = app.state.service
+    server = Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            lifespan="on",
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def exit_now() -> None:
+        server.should_exit = True
+
+    async def end_at_once() -> None:
+        await service.end_runs()
+        exit_now()
+
+    def shut_down() -> None:
+        # The first call drains; a second one means that somebody does not want to wait.
+        tasks.add(loop.create_task(end_at_once() if tasks else service.drain(exit_now)))
+
+    def shut_down_from_outside() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over already
+            loop.call_soon_threadsafe(shut_down)
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        shut_down_from_outside()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    if settings.exit_on_stdin_eof:
+        threading.Thread(target=_wait_for_stdin_eof, args=(shut_down_from_outside,), daemon=True).start()
+
+    async def announce() -> None:
+        await service.loaded.wait()
+        if service.load_error:
+            exit_now()
+            return
+        while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+            await asyncio.sleep(0.01)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"http://{host}:{listener_port}"
+        model = service.backend.model.name
+        print(f"midfill-serve: ready on {address} (model {model}, device {service.device})", flush=True)
+
+    listener_port = listener.getsockname()[1]
+    announcing = asyncio.create_task(announce())
+    await server.serve(sockets=[listener])
+    announcing.cancel()
+    if service.load_error:
+        return _fail(_load_problem(settings, service.load_error), 1)
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = found[0]
+    # asyncio sets TCP_NODELAY only where the listener names its protocol, which socket.create_server does not
+    # do; without it each answer waits some 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere it would let two processes share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _listen_problem(settings: Settings, error: OSError) -> str:
+    where = f"{settings.host}:{settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is already in use; choose another port with --port, or --port 0 for any free one"
+    if error.errno == errno.EACCES:
+        return f"no permission to listen on {where}; choose a port above 1023 with --port"
+    return f"cannot listen on {where}: {error.strerror or error}"
+
+
+def _load_problem(settings: Settings, error: Exception) -> str:
+    return f"cannot serve the model {settings.model!r}: {error or type(error).__name__}"
+
+
+def _wait_for_stdin_eof(then: Callable[[], None]) -> None:
+    # os.read and not sys.stdin: a thread that holds sys.stdin's lock makes the interpreter abort at exit.
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    then()
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"midfill-serve: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

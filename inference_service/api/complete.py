@@ -1,0 +1,110 @@
+"""`POST /complete` and `POST /complete/batch`: the short form for scripts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from inference_service.api.body import parse, read_object
+from inference_service.api.completions import check_limits
+from inference_service.api.errors import ApiError
+from inference_service.api.results import Result, log_json
+from inference_service.api.run import Run
+from inference_service.api.schemas import BatchBody, CompleteBody
+from inference_service.api.service import Service
+from inference_service.engine.request import CompletionRequest
+from inference_service.logs import request_fields
+
+router = APIRouter()
+
+
+@router.post("/complete")
+async def complete(request: Request) -> Response:
+    """`{code, suffix?, max_tokens, temperature, top_k}` → `{completion, tokens, latency_ms, id, model}`."""
+    service: Service = request.app.state.service
+    service.require_ready()
+    wanted = _wanted(service, await read_object(request), where="")
+    (item,) = await _complete(service, request, [wanted])
+    if isinstance(item, ApiError):
+        if item.param == "prompt":  # as the backend's side calls it
+            item.param = "code"
+        raise item
+    return JSONResponse(item)
+
+
+@router.post("/complete/batch")
+async def complete_batch(request: Request) -> Response:
+    """`{requests: […]}` → `{results: […]}` in order; an item's error stands in its place, with status 200."""
+    service: Service = request.app.state.service
+    service.require_ready()
+    body = parse(BatchBody, await read_object(request))
+    checked: list[CompletionRequest | ApiError] = []
+    for position, item in enumerate(body.requests):
+        try:
+            checked.append(_wanted(service, item, where=f"requests[{position}]."))
+        except ApiError as error:
+            checked.append(error)
+    good = [item for item in checked if isinstance(item, CompletionRequest)]
+    done = iter(await _complete(service, request, good) if good else [])
+    results = []
+    for position, asked in enumerate(checked):
+        answer = asked if isinstance(asked, ApiError) else next(done)
+        if isinstance(answer, ApiError):
+            if answer.param == "prompt":  # as the backend's side calls it
+                answer.param = f"requests[{position}].code"
+            answer = answer.body()
+        results.append(answer)
+    return JSONResponse({"results": results})
+
+
+def _wanted(service: Service, value: Any, where: str) -> CompletionRequest:
+    body = parse(CompleteBody, value, where=where)
+    try:
+        check_limits(service, (body.code,), body.suffix, body.max_tokens, names=("code", "suffix"))
+    except ApiError as error:
+        error.param = where + (error.param or "")
+        error.message = where + error.message
+        raise
+    return CompletionRequest(
+        prompt=body.code,
+        suffix=body.suffix,
+        max_tokens=body.max_tokens,
+        temperature=body.temperature,
+        top_k=body.top_k,
+    )
+
+
+async def _complete(
+    service: Service, request: Request, wanted: list[CompletionRequest]
+) -> list[dict[str, Any] | ApiError]:
+    run = Run(service, request, wanted)
+    fields = request_fields(request.scope)
+    fields.update(completion=run.id, prompt_chars=sum(len(item.prompt) for item in wanted))
+    results = [Result() for _ in wanted]
+    failures: dict[int, ApiError] = {}
+    async with run:
+        async for index, chunk in run.chunks():
+            if isinstance(chunk, ApiError):
+                failures[index] = chunk
+            else:
+                results[index].add(chunk)
+    finished = [result for index, result in enumerate(results) if index not in failures]
+    if finished:
+        fields.update(log_json(finished, 1))
+    # Of a batch's items only the common end is known to the client, so that is what each reports.
+    latency_ms = round((time.monotonic() - request.scope["midfill.received"]) * 1000, 2)
+    name = service.backend.model.name
+    return [
+        failures.get(index)
+        or {
+            "completion": result.text,
+            "tokens": result.stats.completion_tokens,
+            "latency_ms": latency_ms,
+            "id": asked.id,
+            "model": name,
+        }
+        for index, (asked, result) in enumerate(zip(wanted, results, strict=True))
+    ]

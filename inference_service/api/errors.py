@@ -1,0 +1,80 @@
+"""The one error shape of the API, `{"error": {message, type, code, param}}`, and where it is applied."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+_TYPES = {401: "authentication_error", 503: "service_unavailable_error"}
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left; never seen by a client, only logged and counted
+
+
+class ApiError(Exception):
+    """An answer other than success. `message` names fields and limits and never quotes what the user sent."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the answer."""
+        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        return {"error": {"message": self.message, "type": kind, "code": self.code, "param": self.param}}
+
+    def response(self) -> Response:
+        """The whole answer."""
+        return JSONResponse(self.body(), self.status, self.headers)
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its answer was complete; `Observe` is where it ends."""
+
+
+def invalid(param: str | None, message: str) -> ApiError:
+    """400: the body is malformed or a field is out of range."""
+    return ApiError(400, "invalid_value", message, param=param)
+
+
+def unavailable(code: str, message: str, retry_after_s: int) -> ApiError:
+    """503: not now, but worth retrying in `retry_after_s` seconds."""
+    return ApiError(503, code, message, headers={"Retry-After": str(retry_after_s)})
+
+
+def internal() -> ApiError:
+    """500: a fault of ours; the details are in the log under the request id."""
+    return ApiError(500, "internal_error", "internal error; the service's log has it under this request's X-Request-Id")
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` leave in the API's shape."""
+
+    async def on_api_error(_: Request, error: Exception) -> Response:
+        return cast(ApiError, error).response()
+
+    async def on_http_error(request: Request, raised: Exception) -> Response:
+        error = cast(HTTPException, raised)
+        message = {
+            404: "no such route",
+            405: f"{request.method} is not allowed here",
+        }.get(error.status_code, str(error.detail))
+        code = _CODES.get(error.status_code, "invalid_request")
+        return ApiError(error.status_code, code, message, headers=dict(error.headers or {})).response()
+
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(HTTPException, on_http_error)

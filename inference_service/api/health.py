@@ -1,0 +1,48 @@
+"""`/livez`, `/readyz`, `/health` and `/metrics`: for machines that watch the service."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from inference_service.api.service import Service
+from inference_service.metrics import CONTENT_TYPE
+
+router = APIRouter()
+
+
+@router.get("/livez")
+async def livez() -> Response:
+    """200 as long as the event loop turns; never depends on load."""
+    return JSONResponse({"status": "alive"})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """200 when a completion would be taken now, else 503 with the reason and Retry-After."""
+    service: Service = request.app.state.service
+    refusal = service.refusal()
+    if refusal is None:
+        return JSONResponse({"status": "ready"})
+    body = {"status": "unavailable", "reason": refusal.code, **refusal.body()}
+    return JSONResponse(body, refusal.status, refusal.headers)
+
+
+@router.get("/health")
+async def health(request: Request) -> Response:
+    """`{status, model_loaded, device}`; 200 when the model can be used, 503 before and while draining."""
+    service: Service = request.app.state.service
+    ready = service.phase == "ready"
+    body = {
+        "status": "ok" if ready else service.phase,
+        "model_loaded": service.model_loaded,
+        "device": service.device,
+    }
+    return JSONResponse(body, 200 if ready else 503)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus text."""
+    service: Service = request.app.state.service
+    return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

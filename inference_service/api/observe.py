@@ -1,0 +1,74 @@
+"""The outermost layer: request id, one log line, the status counter, and the last catch for our faults."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inference_service.api.errors import CLIENT_CLOSED_REQUEST, ClientGone, internal
+from inference_service.logs import log, request_fields
+from inference_service.metrics import Metrics
+
+_QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+_UNSAFE = re.compile(r"[^A-Za-z0-9._:-]")
+
+
+class Observe:
+    """ASGI middleware. Sets `scope["midfill.received"]` (time.monotonic() seconds) and echoes X-Request-Id.
+
+    Nothing is re-raised to the server: its traceback quotes exception texts, which can hold the user's code.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = scope["midfill.received"] = time.monotonic()
+        request_id = _request_id(scope)
+        fields = request_fields(scope)
+        status = 0
+        bytes_out = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status, bytes_out
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            bytes_out += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except ClientGone:
+            status = CLIENT_CLOSED_REQUEST
+        except Exception as error:
+            log("request failed", level=logging.ERROR, exception=error, request_id=request_id)
+            if not status:
+                await internal().response()(scope, receive, observed)
+            status = 500
+        finally:
+            if scope["path"] not in _QUIET:
+                self._metrics.requests.labels(status=str(status)).inc()
+                log(
+                    "request",
+                    request_id=request_id,
+                    method=scope["method"],
+                    route=getattr(scope.get("route"), "path", "unmatched"),
+                    status=status,
+                    **fields,
+                    bytes_out=bytes_out,
+                    duration_ms=round((time.monotonic() - received) * 1000, 2),
+                )
+
+
+def _request_id(scope: Scope) -> str:
+    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return _UNSAFE.sub("", given)[:128] or uuid.uuid4().hex

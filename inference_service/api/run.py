@@ -1,0 +1,177 @@
+"""The completions of one HTTP request: admitted together, watched together, and aborted together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from inference_service.api.errors import ApiError, ClientGone, internal, invalid
+from inference_service.api.service import Service
+from inference_service.backends.base import PromptTooLong
+from inference_service.engine.request import Chunk, CompletionRequest, FinishReason, Stats
+from inference_service.logs import log, request_fields
+
+# One HTTP request with many completions takes at most this share of the queue, so that a script does not
+# starve the editors.
+MAX_SLOTS = 8
+
+_GONE = object()
+
+
+@dataclass(slots=True)
+class _Progress:
+    tokens: int = 0
+    started: bool = False
+    finished: bool = False
+
+
+class Run:
+    """Async context manager around the completions of one HTTP request.
+
+    Entering admits them (ApiError 503) and starts them; leaving, for whatever reason, aborts what is
+    unfinished and gives the slots back. A disconnect is noticed at once, streaming or not.
+    """
+
+    def __init__(self, service: Service, http: Request, requests: Sequence[CompletionRequest]) -> None:
+        self.id = requests[0].id
+        self.slots = min(len(requests), MAX_SLOTS, service.settings.max_queue)
+        self._service = service
+        self._http = http
+        self._requests = requests
+        self._progress = [_Progress() for _ in requests]
+        self._events: asyncio.Queue[Any] = asyncio.Queue()
+        self._gate = asyncio.Semaphore(self.slots)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._cancelled = False
+        self._received: float = http.scope["midfill.received"]
+
+    async def __aenter__(self) -> Run:
+        self._service.admit(self)
+        self._tasks = [asyncio.create_task(self._pump(index)) for index in range(len(self._requests))]
+        self._tasks.append(asyncio.create_task(self._watch()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop_tasks()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self._service.release(self)
+            self._account_for_unfinished()
+
+    def cancel(self) -> bool:
+        """End every completion with `finish_reason` "cancelled"; False when all had ended."""
+        unfinished = [
+            request for request, done in zip(self._requests, self._progress, strict=True) if not done.finished
+        ]
+        self._cancelled = True
+        for request in unfinished:
+            self._service.backend.cancel(request.id)
+        return bool(unfinished)
+
+    def shut_down(self) -> None:
+        """End every unfinished completion with what it has, `finish_reason` "shutdown"."""
+        self._end_unfinished("shutdown")
+
+    async def chunks(self) -> AsyncGenerator[tuple[int, Chunk | ApiError], None]:
+        """(index of the completion, chunk or why it failed), until all have ended. Raises ClientGone."""
+        left = len(self._requests)
+        while left:
+            event = await self._events.get()
+            if event is _GONE:
+                raise ClientGone
+            yield event
+            item = event[1]
+            left -= isinstance(item, ApiError) or item.finish_reason is not None
+        self._service.metrics.e2e.observe(time.monotonic() - self._received)
+
+    async def _pump(self, index: int) -> None:
+        request = self._requests[index]
+        last: Chunk | None = None
+        async with self._gate:
+            if self._cancelled:
+                self._put(index, Chunk("", finish_reason="cancelled", stats=Stats()))
+                return
+            try:
+                async with contextlib.aclosing(self._service.backend.complete(request)) as chunks:
+                    async for last in chunks:
+                        if last.finish_reason == "error":
+                            raise RuntimeError(last.error)
+                        self._put(index, last)
+                if last is None or last.finish_reason is None:
+                    raise RuntimeError("the backend ended without a finish reason")
+            except PromptTooLong as error:
+                self._put(index, invalid("prompt", str(error)))
+            except Exception as error:
+                log("completion failed", level=logging.ERROR, exception=error, completion=request.id)
+                self._put(index, internal())
+
+    def _put(self, index: int, item: Chunk | ApiError) -> None:
+        if isinstance(item, Chunk):
+            self._account(index, item)
+        else:
+            self._progress[index].finished = True
+        self._events.put_nowait((index, item))
+        if isinstance(item, Chunk) and item.finish_reason == "superseded":
+            # Only the first completion carries the session; its siblings are of no use any more either.
+            self._end_unfinished("superseded")
+
+    async def _watch(self) -> None:
+        while (await self._http.receive())["type"] != "http.disconnect":
+            pass
+        self._stop_tasks()
+        self._events.put_nowait(_GONE)
+
+    def _stop_tasks(self) -> None:
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    def _end_unfinished(self, reason: FinishReason) -> None:
+        self._stop_tasks()
+        for index, done in enumerate(self._progress):
+            if not done.finished:
+                self._put(index, Chunk("", finish_reason=reason, stats=Stats(completion_tokens=done.tokens)))
+
+    def _account(self, index: int, chunk: Chunk) -> None:
+        metrics = self._service.metrics
+        done = self._progress[index]
+        if chunk.text or chunk.token_logprobs:
+            if not any(other.started for other in self._progress):
+                to_first = time.monotonic() - self._received
+                metrics.first_token.observe(to_first)
+                request_fields(self._http.scope)["ttft_ms"] = round(to_first * 1000, 2)
+            done.started = True
+        done.tokens += len(chunk.token_logprobs)
+        if chunk.finish_reason is None:
+            return
+        done.finished = True
+        stats = chunk.stats or Stats(completion_tokens=done.tokens)
+        metrics.record(stats)
+        if chunk.finish_reason == "deadline":
+            metrics.deadline_partial.inc()
+        elif chunk.finish_reason == "superseded":
+            metrics.superseded.inc()
+            metrics.wasted_tokens.inc(stats.prompt_tokens - stats.cached_tokens + stats.completion_tokens)
+        elif chunk.finish_reason == "cancelled":
+            metrics.aborted.labels(stage=_stage(done)).inc()
+            metrics.wasted_tokens.inc(stats.prompt_tokens - stats.cached_tokens + stats.completion_tokens)
+
+    def _account_for_unfinished(self) -> None:
+        metrics = self._service.metrics
+        for done in self._progress:
+            if not done.finished:
+                metrics.aborted.labels(stage=_stage(done)).inc()
+                metrics.generation_tokens.inc(done.tokens)
+                metrics.wasted_tokens.inc(done.tokens)
+
+
+def _stage(done: _Progress) -> str:
+    return "decode" if done.started else "waiting"

@@ -1,0 +1,116 @@
+"""What clients send. The `description` of a field is what the error message says it must be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+MAX_PROMPTS = 64
+MAX_BATCH = 256
+_MAX_TOKENS = "an integer from 1 to the service's max_tokens limit, see /info"
+
+
+def _well_formed(text: str) -> str:
+    """Python's JSON reader lets "\\ud800" through, and pydantic too, but no tokenizer can encode it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("string_unicode", "unpaired surrogate") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_well_formed)]
+Stop = Annotated[Text, Field(min_length=1, max_length=256)]
+
+
+class _Body(BaseModel):
+    # strict: "5" and 5.0 are not 5; unknown fields are ignored, as OpenAI's clients expect.
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, protected_namespaces=())
+
+
+class ContextItem(_Body):
+    """A file that helps to complete the prompt."""
+
+    path: Text = Field(max_length=1024)
+    text: Text
+
+
+class StreamOptions(_Body):
+    """With `include_usage` the usage comes in an extra last chunk without choices, as OpenAI does it."""
+
+    include_usage: bool = False
+
+
+class CompletionBody(_Body):
+    """`POST /v1/completions`: OpenAI's text completion and our own fields."""
+
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)] = Field(
+        description=f"a string or a list of 1 to {MAX_PROMPTS} strings"
+    )
+    model: Text | None = Field(None, description="a string")
+    suffix: Text | None = Field(None, description="a string")
+    max_tokens: int = Field(16, ge=1, description=_MAX_TOKENS)
+    temperature: float = Field(1.0, ge=0, le=2, description="a number from 0 to 2")
+    top_p: float = Field(1.0, gt=0, le=1, description="a number above 0 and up to 1")
+    top_k: int = Field(0, ge=0, le=1_000_000, description="an integer from 0 (off) to 1000000")
+    n: int = Field(1, ge=1, le=8, description="an integer from 1 to 8")
+    stop: Stop | Annotated[list[Stop], Field(max_length=8)] = Field(
+        default_factory=list, description="a string or a list of at most 8 strings of 1 to 256 characters"
+    )
+    stream: bool = Field(False, description="true or false")
+    stream_options: StreamOptions = Field(
+        StreamOptions(), description="an object with include_usage, which is true or false"
+    )
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="an integer of 64 bits")
+    logprobs: int | None = Field(None, ge=0, le=5, description="an integer from 0 to 5")
+    echo: bool = Field(False, description="true or false")
+    user: Text | None = Field(None, max_length=256, description="a string of at most 256 characters")
+    path: Text | None = Field(None, max_length=1024, description="a string of at most 1024 characters")
+    language: Text | None = Field(None, max_length=64, description="a string of at most 64 characters")
+    context: list[ContextItem] = Field(
+        default_factory=list,
+        max_length=64,
+        description="a list of at most 64 objects {path, text}, path of at most 1024 characters",
+    )
+    mode: Literal["auto", "line", "block"] = Field("auto", description="auto, line or block")
+    session: Text | None = Field(None, min_length=1, max_length=256, description="a string of 1 to 256 characters")
+    deadline_ms: float | None = Field(None, ge=1, le=600_000, description="a number from 1 to 600000")
+    priority: int = Field(0, ge=-100, le=100, description="an integer from -100 to 100")
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """One or several prompts."""
+        return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """No, one or several stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+class CompleteBody(_Body):
+    """`POST /complete`: the short form for scripts."""
+
+    code: Text = Field(description="a string")
+    suffix: Text | None = Field(None, description="a string")
+    max_tokens: int = Field(50, ge=1, description=_MAX_TOKENS)
+    temperature: float = Field(0.8, ge=0, le=2, description="a number from 0 to 2")
+    top_k: int = Field(200, ge=0, le=1_000_000, description="an integer from 0 (off) to 1000000")
+
+
+class BatchBody(_Body):
+    """`POST /complete/batch`. The items are validated one by one, so that a bad one fails alone."""
+
+    requests: list[Any] = Field(min_length=1, max_length=MAX_BATCH, description=f"a list of 1 to {MAX_BATCH} objects")
+
+
+class EventBody(_Body):
+    """`POST /v1/events`: what became of a completion in the editor. Ids only, no code."""
+
+    completion_id: Text = Field(min_length=1, max_length=128, description="a string of 1 to 128 characters")
+    event: Literal["shown", "accepted", "partially_accepted", "dismissed", "persisted"] = Field(
+        description="shown, accepted, partially_accepted, dismissed or persisted"
+    )
+    accepted_chars: int = Field(0, ge=0, le=1_000_000, description="an integer from 0 to 1000000")

@@ -1,0 +1,129 @@
+"""The state that all routes share: phase of life, admission, and the runs in progress."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from inference_service.api.errors import ApiError, unavailable
+from inference_service.backends.base import Backend
+from inference_service.logs import log
+from inference_service.metrics import Metrics
+from inference_service.settings import Settings
+
+if TYPE_CHECKING:
+    from inference_service.api.run import Run
+
+Phase = Literal["loading", "ready", "draining", "failed"]
+
+
+class Service:
+    """One per application. Used from its event loop only: each method is atomic between two awaits."""
+
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self.settings = settings
+        self.backend = backend
+        self.phase: Phase = "loading"
+        self.load_error: Exception | None = None
+        self.loaded = asyncio.Event()  # set when the attempt to load is over, well or badly
+        self.metrics = Metrics(self._gauges)
+        self._runs: dict[str, Run] = {}
+        self._slots = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def model_loaded(self) -> bool:
+        """True once the backend has loaded and warmed up its model."""
+        return self.loaded.is_set() and self.load_error is None
+
+    @property
+    def device(self) -> str:
+        """Where the model runs; the setting as long as it is not loaded."""
+        return str(self._info().get("device", self.settings.device))
+
+    def _info(self) -> dict[str, Any]:
+        return self.backend.info() if self.model_loaded else {}
+
+    def _gauges(self) -> dict[str, float]:
+        return self.backend.gauges() if self.model_loaded else {}
+
+    async def load(self) -> None:
+        """Load the model. A failure is kept in `load_error` and makes the service unready for good."""
+        try:
+            await self.backend.start()
+        except Exception as error:
+            self.phase = "failed"
+            self.load_error = error
+            log("model failed to load", level=logging.ERROR, exception=error)
+        else:
+            if self.phase == "loading":
+                self.phase = "ready"
+            card = self.backend.model
+            self.metrics.model_info.labels(name=card.name, version=card.version).set(1)
+            log("model loaded", model=card.name, version=card.version)
+        self.loaded.set()
+
+    def refusal(self) -> ApiError | None:
+        """Why no new completion can be taken now: 503 with Retry-After. None when one can."""
+        if self.phase == "loading":
+            return unavailable("loading", "the model is being loaded", 2)
+        if self.phase == "failed":
+            return unavailable("failed", "the model could not be loaded; see the service's log", 30)
+        if self.phase == "draining":
+            return unavailable("draining", "the service is shutting down", 2)
+        if self._slots >= self.settings.max_queue:
+            return unavailable("saturated", "too many completions are running or waiting", 1)
+        return None
+
+    def require_ready(self) -> None:
+        """Raise `refusal()`, if any."""
+        refusal = self.refusal()
+        if refusal:
+            raise refusal
+
+    def admit(self, run: Run) -> None:
+        """Reserve the run's slots, all or none. Raises ApiError 503."""
+        self.require_ready()
+        if self._slots + run.slots > self.settings.max_queue:
+            raise unavailable("saturated", "too many completions are running or waiting", 1)
+        self._slots += run.slots
+        self._runs[run.id] = run
+        self._idle.clear()
+        self.metrics.active_requests.set(len(self._runs))
+
+    def release(self, run: Run) -> None:
+        """Give the run's slots back."""
+        self._slots -= run.slots
+        del self._runs[run.id]
+        self.metrics.active_requests.set(len(self._runs))
+        if not self._runs:
+            self._idle.set()
+
+    def cancel(self, completion_id: str) -> bool:
+        """End a run with `finish_reason` "cancelled"; False when it is not in progress (any more)."""
+        run = self._runs.get(completion_id)
+        return run is not None and run.cancel()
+
+    async def drain(self, on_idle: Callable[[], None]) -> None:
+        """Refuse new work, let what is in flight finish within `drain_s`, end the rest, call `on_idle`."""
+        self.phase = "draining"
+        log("draining", in_flight=len(self._runs))
+        if not await self._wait_idle(self.settings.drain_s):
+            await self.end_runs()
+        on_idle()
+
+    async def end_runs(self) -> None:
+        """End what is still running with `finish_reason` "shutdown"; the answers get a moment to leave."""
+        log("ending work in flight", in_flight=len(self._runs))
+        for run in list(self._runs.values()):
+            run.shut_down()
+        await self._wait_idle(2.0)
+
+    async def _wait_idle(self, timeout_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        return self._idle.is_set()

@@ -1,0 +1,56 @@
+"""Structured logs: one JSON object a line on stderr, sizes and timings only, never content, never a key."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+
+_logger = logging.getLogger("midfill")
+_SCOPE_KEY = "midfill.log"
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON line.
+
+    Exceptions are reduced to their class and code locations, and foreign messages to their first line: the
+    rest (exception texts, the repr of a failed task) can quote the user's code.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage().split("\n", 1)[0][:500],
+        }
+        if record.name != _logger.name:
+            line["logger"] = record.name
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            line["at"] = [f"{frame.filename}:{frame.lineno}" for frame in frames[-8:]]
+        return json.dumps(line, default=str)
+
+
+def configure() -> None:
+    """Send all loggers of the process to stderr as JSON lines; uvicorn's own ones only from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def log(event: str, /, *, level: int = logging.INFO, exception: BaseException | None = None, **fields: Any) -> None:
+    """Write one line; `fields` must be free of user content."""
+    _logger.log(level, "%s", event, extra={"fields": fields}, exc_info=exception)
+
+
+def request_fields(scope: MutableMapping[str, Any]) -> dict[str, Any]:
+    """What will be logged about the request of this ASGI scope; handlers add sizes and timings to it."""
+    fields: dict[str, Any] = scope.setdefault(_SCOPE_KEY, {})
+    return fields

@@ -1,0 +1,101 @@
+"""Prometheus metrics of one application; vLLM's names where the concept is the same, for its dashboards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from inference_service.engine.request import Stats
+
+NAMESPACE = "midfill"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """Counters that the HTTP side keeps, beside the instant values that the backend reports at each scrape.
+
+    `gauges` returns the backend's values by name without the namespace; a name ending in `_total` is exposed
+    as a counter, a name that is kept here as well is left out.
+    """
+
+    def __init__(self, gauges: Callable[[], Mapping[str, float]]) -> None:
+        # The "_created" twin of each counter doubles the page and carries nothing that a scraper uses.
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        self.requests = self._counter("requests", "HTTP requests, without probes, by status code", "status")
+        self.active_requests = Gauge(
+            "active_requests", "Admitted requests in progress", namespace=NAMESPACE, registry=self.registry
+        )
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens")
+        self.generation_tokens = self._counter("generation_tokens", "Generated tokens")
+        self.cache_queries = self._counter("prefix_cache_queries", "Prompt tokens looked up in the cache")
+        self.cache_hits = self._counter("prefix_cache_hits", "Prompt tokens found in the cache")
+        self.first_token = self._histogram("time_to_first_token_seconds", "Receipt to first token")
+        self.e2e = self._histogram("e2e_request_latency_seconds", "Receipt to last token")
+        self.queue_time = self._histogram("request_queue_time_seconds", "Time waiting for the engine")
+        self.superseded = self._counter("superseded", "Completions ended by a newer one of their session")
+        self.aborted = self._counter("aborted", "Completions nobody waits for any more", "stage")
+        self.deadline_partial = self._counter("deadline_partial", "Completions cut at their deadline")
+        self.wasted_tokens = self._counter("wasted_tokens", "Tokens computed for nobody")
+        self.events = self._counter(
+            "completion_events", "What became of completions in the editor", "event", "model_version"
+        )
+        self.accepted_chars = self._counter("accepted_chars", "Characters accepted in the editor")
+        self.model_info = Gauge(
+            "model_info", "The served model", ["name", "version"], namespace=NAMESPACE, registry=self.registry
+        )
+        for stage in ("waiting", "decode"):
+            self.aborted.labels(stage=stage)  # a series that exists from the start has a rate from the start
+        own = {name for family in self.registry.collect() for name in (family.name, f"{family.name}_total")}
+        self.registry.register(_BackendCollector(gauges, own))
+
+    def record(self, stats: Stats) -> None:
+        """Account one finished completion."""
+        self.prompt_tokens.inc(stats.prompt_tokens)
+        self.generation_tokens.inc(stats.completion_tokens)
+        self.cache_queries.inc(stats.prompt_tokens)
+        self.cache_hits.inc(stats.cached_tokens)
+        self.queue_time.observe(stats.queue_ms / 1000)
+
+    def render(self) -> bytes:
+        """The page for Prometheus, text format 0.0.4."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace=NAMESPACE, registry=self.registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(name, text, namespace=NAMESPACE, registry=self.registry, buckets=_SECONDS)
+
+
+class _BackendCollector(Collector):
+    def __init__(self, gauges: Callable[[], Mapping[str, float]], own: set[str]) -> None:
+        self._gauges = gauges
+        self._own = own
+
+    def collect(self) -> Iterable[Metric]:
+        values = {"num_requests_running": 0.0, "num_requests_waiting": 0.0, **self._gauges()}
+        for name, value in sorted(values.items()):
+            full = f"{NAMESPACE}_{name}"
+            if full in self._own:
+                continue
+            text = f"{name.replace('_', ' ')}, as the backend reports it"
+            if name.endswith("_total"):
+                yield CounterMetricFamily(full.removesuffix("_total"), text, value=value)
+            else:
+                yield GaugeMetricFamily(full, text, value=value)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the names are known only once the backend runs."""
+        return ()

@@ -1,0 +1,164 @@
+"""Every setting of the service, once: default, range and one line of help.
+
+The command line, the `MIDFILL_*` environment and the TOML file are all derived from the `Settings` dataclass.
+Precedence: flags, then environment, then file, then defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import ipaddress
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one sentence for the person who starts the service."""
+
+
+def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Validated settings of one process. Raises SettingsError when a value is out of range."""
+
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(8000, "TCP port, 0 = any free one", low=0, high=65535)
+    model: str = _setting("nano", "model directory, or the name of a bundled model")
+    device: str = _setting("auto", "auto, cpu or cuda")
+    threads: int = _setting(0, "CPU threads of the model, 0 = chosen", low=0, high=1024)
+    allow_anonymous: bool = _setting(False, "accept requests without a key on a non-loopback address")
+    api_keys_file: str = _setting("", "file with the SHA-256 (hex) of one API key per line, # comments")
+    max_body_bytes: int = _setting(1 << 20, "largest request body, bytes", low=1024, high=1 << 30)
+    max_prompt_chars: int = _setting(
+        200_000, "most characters of prompt, suffix and context together", low=1, high=1 << 30
+    )
+    max_tokens_limit: int = _setting(512, "largest max_tokens of a request", low=1, high=1 << 20)
+    max_queue: int = _setting(64, "most completions running and waiting; beyond it 503", low=1, high=100_000)
+    drain_s: float = _setting(20.0, "seconds that work in flight may take after SIGTERM", low=0, high=3600)
+    exit_on_stdin_eof: bool = _setting(False, "shut down when stdin closes (the parent process is gone)")
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _check(item, getattr(self, item.name), item.name)
+        if not (self.allow_anonymous or self.api_keys_file or is_loopback(self.host)):
+            raise SettingsError(
+                f"refusing to listen on {self.host} without API keys: set --api-keys-file "
+                "(MIDFILL_API_KEYS_FILE), or pass --allow-anonymous to serve everyone who can reach it"
+            )
+
+    def public(self) -> dict[str, Any]:
+        """The effective values as JSON-ready data for `/info`; no setting is itself a secret."""
+        return dataclasses.asdict(self)
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach a listener on `host`; of host names only localhost is trusted."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Settings from flags (without the program name), environment and the TOML file that they name.
+
+    Raises SettingsError for an unknown key, a bad value or an unreadable file. `--help` exits the process.
+    """
+    fields = {item.name: item for item in dataclasses.fields(Settings)}
+    flags = {name: text for name, text in vars(_parser().parse_args(argv)).items() if text is not None}
+    config = flags.pop("config", environ.get("MIDFILL_CONFIG", ""))
+
+    values: dict[str, Any] = {}
+    for name, value in (_read_file(config) if config else {}).items():
+        if name not in fields:
+            known = ", ".join(fields)
+            raise SettingsError(f"unknown key {name!r} in {config}; known keys are {known}")
+        values[name] = _check(fields[name], value, f"{name} in {config}")
+    for name, item in fields.items():
+        text = environ.get(f"MIDFILL_{name.upper()}", "")
+        # Kubernetes puts MIDFILL_PORT=tcp://… into every pod beside a Service that is called "midfill".
+        if text and not (name == "port" and text.startswith("tcp://")):
+            values[name] = _check(item, _parse(item, text), f"MIDFILL_{name.upper()}")
+    for name, text in flags.items():
+        values[name] = _check(fields[name], _parse(fields[name], text), _flag(name))
+    return Settings(**values)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="midfill-serve",
+        description="Serve code completions over HTTP.",
+        epilog="Every setting can also be MIDFILL_<NAME> in the environment or <name> in the TOML file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    for item in dataclasses.fields(Settings):
+        text = f"{item.metadata['help']} (default: {item.default if item.default != '' else 'none'})"
+        if isinstance(item.default, bool):
+            parser.add_argument(_flag(item.name), action="store_const", const="true", help=text)
+        else:
+            parser.add_argument(_flag(item.name), metavar=type(item.default).__name__.upper(), help=text)
+    return parser
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def _parse(item: dataclasses.Field[Any], text: str) -> Any:
+    """The typed value of flag or environment text; text that does not parse is left to `_check`."""
+    kind = type(item.default)
+    if kind is bool and text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _check(item: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    """`value` when it has the field's type and range, else SettingsError naming `source`."""
+    kind, low, high = type(item.default), item.metadata["low"], item.metadata["high"]
+    if kind is float and type(value) is int:
+        value = float(value)
+    if item.name == "device":
+        fits, allowed = value in ("auto", "cpu", "cuda"), "auto, cpu or cuda"
+    elif kind is bool:
+        fits, allowed = type(value) is bool, "true or false"
+    elif kind is str:
+        fits = type(value) is str and "\0" not in value and bool(value or not item.default)
+        allowed = "a non-empty string"
+    else:
+        fits = type(value) is kind and low <= value <= high
+        allowed = f"{'an integer' if kind is int else 'a number'} from {low} to {high}"
+    if not fits:
+        raise SettingsError(f"{source} must be {allowed}, not {value!r}")
+    return value

@@ -1,0 +1,156 @@
+"""`python -m inference_service` as a process: start, refusal, drain and end."""
+
+import json
+import signal
+import socket
+import statistics
+import threading
+import time
+
+import httpx
+import pytest
+
+from inference_service.__main__ import main
+
+SLOW = {"tokens": 400, "interval_s": 0.02}
+
+
+def stream_lines(url, lines, max_tokens):
+    """Read a stream in a thread; the lines are appended as they come."""
+
+    def read():
+        body = {"prompt": "x", "stream": True, "max_tokens": max_tokens}
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=20) as response:
+            lines.extend(line for line in response.iter_lines() if line)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while "active_requests 1" not in httpx.get(f"{url}/metrics").text:
+        time.sleep(0.01)
+    return thread
+
+
+def last_reason(lines):
+    assert lines[-1] == "data: [DONE]"
+    return json.loads(lines[-2][6:])["choices"][0]["finish_reason"]
+
+
+def test_ready_line_then_sigterm_exits_zero(start_process):
+    process = start_process("--port", "0", script={"load_s": 0.3})
+    line = process.lines.get(timeout=20)
+    url = line.split()[3]
+    port = url.rpartition(":")[2]
+    assert line == f"midfill-serve: ready on http://127.0.0.1:{port} (model nano, device cpu)"
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    process.signal(signal.SIGTERM)
+    assert process.exit_code() == 0
+    assert process.lines.empty(), "exactly one line on stdout"
+    assert all(json.loads(line)["event"] for line in process.stderr.splitlines())
+
+
+def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(start_process):
+    url = start_process("--port", "0").ready()
+    times = []
+    with httpx.Client(base_url=url) as client:
+        for _ in range(20):
+            start = time.perf_counter()
+            client.post("/complete", json={"code": "x"})
+            times.append(time.perf_counter() - start)
+    assert statistics.median(times) < 0.03
+
+
+def test_sigterm_drains(start_process):
+    process = start_process("--port", "0", script=SLOW)
+    url = process.ready()
+    lines = []
+    reader = stream_lines(url, lines, max_tokens=60)
+    process.signal(signal.SIGTERM)
+    time.sleep(0.2)
+    ready = httpx.get(f"{url}/readyz")
+    assert ready.status_code == 503 and ready.json()["reason"] == "draining" and "retry-after" in ready.headers
+    refused = httpx.post(f"{url}/complete", json={"code": "x"})
+    assert refused.status_code == 503 and refused.json()["error"]["code"] == "draining"
+    reader.join()
+    assert last_reason(lines) == "length"
+    assert process.exit_code() == 0
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_outlasts_the_drain_ends_with_shutdown(start_process, twice):
+    process = start_process("--port", "0", "--drain-s", "60" if twice else "0.3", script=SLOW)
+    lines = []
+    reader = stream_lines(process.ready(), lines, max_tokens=400)
+    start = time.monotonic()
+    process.signal(signal.SIGINT)
+    if twice:
+        time.sleep(0.2)
+        process.signal(signal.SIGINT)
+    reader.join()
+    assert last_reason(lines) == "shutdown"
+    assert json.loads(lines[-2][6:])["usage"]["completion_tokens"] > 0
+    assert process.exit_code() == 0 and time.monotonic() - start < 3
+
+
+def test_end_of_stdin_shuts_down_where_asked_for(start_process):
+    watching = start_process("--port", "0", env={"MIDFILL_EXIT_ON_STDIN_EOF": "1"})
+    ignoring = start_process("--port", "0")
+    watching.ready()
+    url = ignoring.ready()
+    for process in (watching, ignoring):
+        process.process.stdin.close()
+    assert watching.exit_code() == 0
+    assert httpx.get(f"{url}/livez").status_code == 200
+
+
+def test_alive_but_not_ready_while_loading(start_process):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = start_process("--port", str(port), script={"load_s": 60})
+    url = f"http://127.0.0.1:{port}"
+    transport = httpx.HTTPTransport(retries=5)
+    with httpx.Client(transport=transport, base_url=url, timeout=20) as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").json()["reason"] == "loading"
+    process.signal(signal.SIGTERM)
+    assert process.exit_code() == 0
+    assert process.lines.empty()
+
+
+def test_model_that_does_not_load_is_exit_one(start_process):
+    process = start_process("--port", "0", "--model", "/no/model", script={"load_error": "no config.json there"})
+    assert process.exit_code() == 1
+    last = process.stderr.splitlines()[-1]
+    assert last == "midfill-serve: cannot serve the model '/no/model': no config.json there"
+    assert process.lines.empty()
+
+
+def test_port_in_use_is_one_clear_sentence(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    assert capsys.readouterr().err == (
+        f"midfill-serve: 127.0.0.1:{port} is already in use; "
+        "choose another port with --port, or --port 0 for any free one\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--host", "0.0.0.0"), "refusing to listen on 0.0.0.0 without API keys"),
+        (("--host", "::"), "--allow-anonymous"),
+        (("--port", "70000"), "--port must be an integer from 0 to 65535, not 70000"),
+        (("--prot", "8000"), "unrecognized arguments: --prot 8000"),
+        (("--config", "/no/such.toml"), "cannot read the configuration file /no/such.toml"),
+    ],
+)
+def test_bad_settings_are_one_sentence_and_exit_two(capsys, flags, says):
+    assert main(list(flags)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("midfill-serve: ") and printed.err.count("\n") == 1
+    assert says in printed.err
+
+
+def test_allow_anonymous_listens_on_every_address(start_process):
+    url = start_process("--host", "0.0.0.0", "--port", "0", "--allow-anonymous").ready()
+    assert httpx.get(url.replace("0.0.0.0", "127.0.0.1") + "/readyz").status_code == 200
