@@ -1,0 +1,27 @@
+"""From an `Answer` to LSP's types."""
+
+from __future__ import annotations
+
+from lsprotocol import types
+
+from lsp_server.completer import Answer
+from lsp_server.documents import Document, Snapshot
+
+ACCEPTED = "midfill.accepted"
+
+
+def to_list(answer: Answer | None, request: Snapshot, document: Document | None) -> types.InlineCompletionList:
+    """One item, or none. Always a list: Neovim keeps the old ghost text when it gets `null`."""
+    if answer is None or document is None:
+        return types.InlineCompletionList(items=[])
+    # The text right of the cursor is as it was, whatever was typed since: so count from the end.
+    cursor = len(document.source) - len(request.after)
+    item = types.InlineCompletionItem(
+        insert_text=answer.text,
+        range=types.Range(
+            document.client_position_at_offset(cursor),
+            document.client_position_at_offset(cursor + answer.replaces),
+        ),
+        command=types.Command(title="Completion accepted", command=ACCEPTED, arguments=[answer.completion_id]),
+    )
+    return types.InlineCompletionList(items=[item])

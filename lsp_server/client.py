@@ -1,0 +1,254 @@
+"""The inference service over HTTP: one streamed completion, events, and what doctor asks.
+
+HTTP/1.1 on purpose: there a cancelled request closes its connection, which is how the service learns that
+nobody waits any more. httpx over HTTP/2 would keep the stream open. httpx is imported when the first client
+is made, to keep it out of the time to `initialize`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lsp_server.sse import EventDecoder
+
+if TYPE_CHECKING:
+    import httpx
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+# A completion is a few hundred characters; anything near this is not one.
+_LONGEST_STREAM = 1_000_000
+# The service's own limits; a deep path is most useful at its end.
+_LONGEST_PATH = 1024
+_LONGEST_LANGUAGE = 64
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """What is asked of `POST /v1/completions`."""
+
+    prefix: str
+    suffix: str
+    path: str
+    language: str
+    mode: str
+    max_tokens: int
+    session: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished answer. `finish_reason` is the service's: stop, length or deadline."""
+
+    completion_id: str
+    text: str
+    finish_reason: str
+
+
+class ServiceFault(Exception):
+    """The service gave no usable answer. The message is a sentence for the user and holds no code.
+
+    `status` is the HTTP status or None; `retry_after_s` is what the service asked for; `lasting` is True
+    where the next request would have fared no better, so that the breaker should count it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        lasting: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.lasting = lasting
+
+
+class ServiceClient:
+    """One service at `base_url`. `token` may be empty; `timeout_ms` bounds a whole completion."""
+
+    def __init__(self, base_url: str, token: str, timeout_ms: int) -> None:
+        import httpx
+
+        self.base_url = base_url
+        self._timeout_s = timeout_ms / 1000
+        parts = urlsplit(base_url)
+        # For plain http the trust store is not loaded: it costs time and memory.
+        verify = ssl.create_default_context() if parts.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 3.0)),
+            verify=verify,
+            # A proxy from the environment must not stand between us and this very machine.
+            trust_env=parts.hostname not in _LOOPBACK,
+        )
+
+    async def complete(self, request: CompletionRequest) -> Completion | None:
+        """Stream one completion to its end; None if the service superseded it.
+
+        Cancelling the task closes the connection. Raises ServiceFault for anything but a whole answer.
+        """
+        body = {
+            "prompt": _well_formed(request.prefix),
+            "suffix": _well_formed(request.suffix),
+            "path": _well_formed(request.path)[-_LONGEST_PATH:],
+            "language": _well_formed(request.language)[:_LONGEST_LANGUAGE],
+            "mode": request.mode,
+            "max_tokens": request.max_tokens,
+            "temperature": 0,
+            "session": request.session,
+            # The service hands over what it has in time for it to travel back before we give up.
+            "deadline_ms": int(self._timeout_s * 900),
+            "stream": True,
+        }
+        headers = {"X-Midfill-Session": request.session, "X-Request-Id": uuid.uuid4().hex}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._stream(body, headers)
+        except TimeoutError:
+            raise ServiceFault(f"{self.base_url} did not answer within {self._timeout_s:g} s") from None
+
+    async def _stream(self, body: dict[str, Any], headers: dict[str, str]) -> Completion | None:
+        import httpx
+
+        try:
+            async with self._http.stream("POST", "/v1/completions", json=body, headers=headers) as response:
+                if response.status_code == 409:
+                    return None
+                if response.status_code != 200:
+                    raise _fault(self.base_url, response, await response.aread())
+                return await self._collect(response)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise _transport_fault(self.base_url, error) from error
+
+    async def _collect(self, response: httpx.Response) -> Completion | None:
+        decoder = EventDecoder()
+        texts: list[str] = []
+        completion_id, finish = "", None
+        received = 0
+        async for chunk in response.aiter_bytes():
+            received += len(chunk)
+            if received > _LONGEST_STREAM:
+                break
+            try:
+                for payload in decoder.feed(chunk):
+                    if payload == "[DONE]":
+                        if finish is None:
+                            break
+                        if finish == "shutdown":
+                            raise ServiceFault(f"{self.base_url} is shutting down", lasting=False)
+                        if finish in ("superseded", "cancelled"):
+                            return None
+                        return Completion(completion_id, "".join(texts), finish)
+                    event = json.loads(payload)
+                    if "error" in event:
+                        raise ServiceFault(f"{self.base_url} stopped: {_message(event)}")
+                    completion_id = str(event["id"])
+                    choice = event["choices"][0]
+                    texts.append(str(choice["text"]))
+                    finish = choice.get("finish_reason") or finish
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                raise ServiceFault(f"{self.base_url} sent something that is not a completion stream") from error
+        raise ServiceFault(f"{self.base_url} broke off in the middle of an answer")
+
+    async def post_event(self, completion_id: str, event: str, accepted_chars: int | None = None) -> None:
+        """Report what became of a completion. Raises ServiceFault."""
+        body: dict[str, Any] = {"completion_id": completion_id, "event": event}
+        if accepted_chars is not None:
+            body["accepted_chars"] = accepted_chars
+        await self._call("POST", "/v1/events", body)
+
+    async def ready(self) -> bool:
+        """Whether the service says that it can answer now. Raises ServiceFault if there is no service."""
+        import httpx
+
+        try:
+            return (await self._http.get("/readyz")).status_code == 200
+        except httpx.HTTPError as error:
+            raise _transport_fault(self.base_url, error) from error
+
+    async def models(self) -> list[str]:
+        """The ids of the models. Raises ServiceFault."""
+        answer = await self._call("GET", "/v1/models", None)
+        try:
+            return [str(model["id"]) for model in answer["data"]]
+        except (KeyError, TypeError) as error:
+            raise ServiceFault(f"{self.base_url} answers, but not as a Midfill service does") from error
+
+    async def warm_up(self) -> None:
+        """Open a connection, so that the next request need not. Raises ServiceFault."""
+        await self._call("GET", "/livez", None)
+
+    async def close(self) -> None:
+        """Close all connections; streams in progress fail."""
+        await self._http.aclose()
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        import httpx
+
+        try:
+            response = await self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise _transport_fault(self.base_url, error) from error
+        if response.is_error:
+            raise _fault(self.base_url, response, response.content)
+        try:
+            return response.json() if response.content else None
+        except ValueError:
+            return None
+
+
+def _well_formed(text: str) -> str:
+    """`text` without unpaired surrogates: a buffer may hold them, but neither UTF-8 nor a tokenizer can."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _transport_fault(base_url: str, error: Exception) -> ServiceFault:
+    import httpx
+
+    if isinstance(error, httpx.ConnectError):
+        return ServiceFault(f"no service answers at {base_url}: check midfill.endpoint, or start the service")
+    if isinstance(error, httpx.TimeoutException):
+        return ServiceFault(f"{base_url} did not answer in time")
+    # Only the class: httpx' messages may quote what was received.
+    return ServiceFault(f"the connection to {base_url} failed ({type(error).__name__})")
+
+
+def _fault(base_url: str, response: httpx.Response, content: bytes) -> ServiceFault:
+    status = response.status_code
+    try:
+        retry_after = float(response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        retry_after = None
+    try:
+        said = _message(json.loads(content))
+    except ValueError:
+        said = ""
+    detail = f": {said}" if said else ""
+    text = {
+        401: f"{base_url} wants a valid API key (set MIDFILL_TOKEN){detail}",
+        403: f"the API key is not allowed to ask {base_url} for completions{detail}",
+        404: f"{base_url} has no such model or is not a Midfill service{detail}",
+        413: f"{base_url} found the request too large{detail}",
+        429: f"the quota of this API key at {base_url} is used up{detail}",
+        503: f"{base_url} is busy or loading{detail}",
+    }.get(status, f"{base_url} answered with status {status}{detail}")
+    return ServiceFault(text, status=status, retry_after_s=retry_after, lasting=status not in (400, 413))
+
+
+def _message(answer: object) -> str:
+    """The service's own sentence, shortened."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message)[:200] if message else ""

@@ -1,0 +1,50 @@
+"""Why a completion is not even asked for: each gate answers with a reason, or None to let it pass."""
+
+from __future__ import annotations
+
+import re
+
+from lsp_server.documents import Snapshot
+from lsp_server.ignore import ignored_by
+from lsp_server.settings import Settings
+
+# What may stand right of the cursor: closing brackets and quotes, then the line's punctuation.
+CLOSING_REST = re.compile(r"\s*[)>}\]\"'`]*\s*[:{;,]?\s*")
+
+
+def closed(request: Snapshot, settings: Settings) -> str | None:
+    """Gates that hold for everything, cached completions and requests by hand included."""
+    if not settings.enable:
+        return "completions are switched off (midfill.enable or midfill.toggle)"
+    if request.language in settings.disabled_languages:
+        return f"language {request.language} is switched off (midfill.disabledLanguages)"
+    glob = ignored_by(request.file, settings.disabled_globs)
+    if glob is not None:
+        return f"the file matches {glob}, which is never sent (midfill.disabledGlobs)"
+    return None
+
+
+def unwanted(request: Snapshot) -> str | None:
+    """Gates for requests that the editor made by itself."""
+    rest = rest_of_line(request.suffix)
+    if not CLOSING_REST.fullmatch(rest):
+        return "the cursor is in the middle of a line; ask by hand to complete here"
+    return None
+
+
+def rest_of_line(suffix: str) -> str:
+    """The text right of the cursor, up to the end of its line."""
+    return suffix.partition("\n")[0]
+
+
+def mode_at(prefix: str, suffix: str, wanted: str) -> str:
+    """Whether to ask for a "line" or a "block" at this place; `wanted` is the setting."""
+    if wanted != "auto":
+        return wanted
+    above, _, line = prefix.rpartition("\n")
+    if line.strip() or rest_of_line(suffix).strip():
+        return "line"
+    if not line:
+        return "block"
+    opener = above.rstrip()[-1:]
+    return "block" if opener and opener in ":{([" else "line"

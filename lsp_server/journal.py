@@ -1,0 +1,34 @@
+"""The last requests and what became of them: the answer to "why is nothing shown?". Holds no code."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True)
+class Record:
+    """One request: seconds since the epoch, the file's bare name, milliseconds until the answer, outcome."""
+
+    at: float
+    name: str
+    took_ms: float
+    outcome: str
+
+
+class Journal:
+    """A ring of the last 50 records. `wall_clock` returns seconds since the epoch."""
+
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        self._wall_clock = wall_clock
+        self._records: deque[Record] = deque(maxlen=50)
+
+    def note(self, path: str, took_s: float, outcome: str) -> None:
+        """Remember an outcome: "shown …" or why nothing was."""
+        self._records.append(Record(self._wall_clock(), PurePosixPath(path).name, took_s * 1000, outcome))
+
+    def records(self) -> list[Record]:
+        """Oldest first."""
+        return list(self._records)

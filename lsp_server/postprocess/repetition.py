@@ -1,0 +1,43 @@
+"""Small models fall into loops."""
+
+from __future__ import annotations
+
+import re
+
+from lsp_server.postprocess.place import Place
+
+# Three characters or more, six times in a row; or ten or more, four times.
+_LOOP_IN_LINE = re.compile(r"(.{3,40}?)\1{5,}|(.{10,80}?)\2{3,}")
+_LONGEST_CYCLE = 8
+_TIMES = 3
+
+
+def cut_repetition(text: str, place: Place) -> str:
+    """Cut before the first repetition of a loop; nothing, if the completion only repeats the line above.
+
+    A loop is a run of 1 to 8 lines that comes three times in a row, or a piece of a line six times.
+    """
+    lines = text.split("\n")
+    if _echoes_line_above(lines[0], place):
+        return ""
+    for index, line in enumerate(lines):
+        if _LOOP_IN_LINE.search(line):
+            lines = lines[:index]
+            break
+    keys = [line.rstrip() for line in lines]
+    for start in range(len(keys)):
+        for cycle in range(1, _LONGEST_CYCLE + 1):
+            if start + cycle * _TIMES > len(keys):
+                break
+            run = keys[start : start + cycle]
+            if any(run) and all(keys[start + cycle * n : start + cycle * (n + 1)] == run for n in range(1, _TIMES)):
+                return "\n".join(lines[: start + cycle])
+    return "\n".join(lines)
+
+
+def _echoes_line_above(first: str, place: Place) -> bool:
+    completed = (place.line_prefix + first).strip()
+    above = place.prefix.split("\n")[:-1]
+    previous = next((line.strip() for line in reversed(above) if line.strip()), "")
+    # Lines of brackets and single words (`pass`, `end`, `},`) do follow each other.
+    return completed == previous and len(re.findall(r"\w+", completed)) > 1

@@ -1,0 +1,246 @@
+"""Wiring: LSP messages to `Completer` and the parts around it. No decisions here."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import linecache
+import logging
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+
+from lsp_server import doctor, logs
+from lsp_server import settings as config
+from lsp_server.answers import ACCEPTED, to_list
+from lsp_server.completer import Completer
+from lsp_server.connection import Connection
+from lsp_server.documents import Mirror, file_of, snapshot
+from lsp_server.feedback import Feedback
+from lsp_server.journal import Journal
+from lsp_server.status import Status
+
+log = logging.getLogger(__name__)
+
+_CONFIGURATION_S = 3.0
+_NOTEBOOKS = types.NotebookDocumentSyncOptions(
+    notebook_selector=[
+        types.NotebookDocumentFilterWithCells(notebook="*", cells=[types.NotebookCellLanguage(language="*")])
+    ]
+)
+
+
+class MidfillServer(LanguageServer):
+    """pygls' server with our parts. `version` is reported to the client."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__("midfill", version, notebook_document_sync=_NOTEBOOKS)
+        self.status = Status(lambda state: self.protocol.notify("didChangeStatus", state))
+        self.journal = Journal(time.time)
+        self.connection = Connection(self.status, logs.service_log_file())
+        self.completer = Completer(self.connection, self.status, self.journal, time.monotonic)
+        self.feedback = Feedback(lambda: self.connection.client)
+        self.problems: list[str] = []
+        self._initial: dict[str, Any] = {}
+        self._pushed: dict[str, Any] = {}
+        self._toggled: bool | None = None
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Log it. pygls would open a popup."""
+        _log_internal_error()
+
+    @property
+    def mirror(self) -> Mirror:
+        """The open documents."""
+        assert isinstance(self.workspace, Mirror)
+        return self.workspace
+
+    @property
+    def folders(self) -> list[str]:
+        """The workspace's roots, as paths."""
+        uris = [folder.uri for folder in self.workspace.folders.values()]
+        if self.workspace.root_uri:
+            uris.append(self.workspace.root_uri)
+        return [file_of(uri) for uri in uris]
+
+    def take_initial(self, options: object) -> None:
+        """Remember the initializationOptions."""
+        self._initial = config.flatten(options)
+
+    async def configure(self, pushed: object = None) -> None:
+        """Read the settings from where this client keeps them, and put them to use."""
+        workspace = self.client_capabilities.workspace
+        if workspace and workspace.configuration:
+            pushed = await self._pull()
+        section = config.flatten(pushed)
+        if section:
+            self._pushed = section
+        await self._apply()
+
+    async def toggle(self) -> bool:
+        """Switch completions off or on until the editor is closed or toggled again; the new state."""
+        self._toggled = not self.completer.settings.enable
+        await self._apply()
+        return self._toggled
+
+    async def _pull(self) -> object:
+        params = types.ConfigurationParams([types.ConfigurationItem(section="midfill")])
+        try:
+            answer = await asyncio.wait_for(self.workspace_configuration_async(params), _CONFIGURATION_S)
+        except Exception as error:  # a client that cannot answer still gets completions, by the defaults
+            log.warning("the editor did not answer workspace/configuration (%s)", type(error).__name__)
+            return None
+        return answer[0] if answer else None
+
+    async def _apply(self) -> None:
+        settings, self.problems = config.parse({**self._initial, **self._pushed}, os.environ)
+        if self._toggled is not None:
+            settings = config.with_enable(settings, self._toggled)
+        for problem in self.problems:
+            log.warning("%s", problem)
+            self.window_log_message(types.LogMessageParams(types.MessageType.Warning, problem))
+        self.completer.configure(settings)
+        await self.connection.apply(settings)
+        if not settings.enable:
+            self.status.set("Inactive", "switched off")
+        elif self.connection.client is not None:
+            self.status.set("Normal")
+
+
+def build(version: str) -> MidfillServer:
+    """The server with all its handlers, ready for `start_io`."""
+    server = MidfillServer(version)
+    _lifecycle(server)
+    _documents(server)
+    _commands(server)
+    return server
+
+
+def _lifecycle(server: MidfillServer) -> None:
+    @server.feature(types.INITIALIZE)
+    def initialize(params: types.InitializeParams) -> None:
+        server.take_initial(params.initialization_options)
+        plain = server.workspace
+        server.protocol._workspace = Mirror(
+            plain.root_uri,
+            types.TextDocumentSyncKind.Incremental,
+            list(plain.folders.values()),
+            plain.position_encoding,
+        )
+
+    @server.feature(types.INITIALIZED)
+    async def initialized(params: types.InitializedParams) -> None:
+        # See __main__. What the imports left behind, the sources of generated methods above all, makes room
+        # for httpx: 6 MB.
+        linecache.clearcache()
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+        workspace = server.client_capabilities.workspace
+        changes = workspace.did_change_configuration if workspace else None
+        if changes and changes.dynamic_registration:
+            method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
+            registration = types.Registration("midfill-settings", method, {"section": "midfill"})
+            server.client_register_capability(types.RegistrationParams([registration]))
+        await server.configure()
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    async def changed(params: types.DidChangeConfigurationParams) -> None:
+        await server.configure(params.settings)
+
+    @server.feature(types.SHUTDOWN)
+    async def shutdown(params: None) -> None:
+        await server.connection.close()
+
+
+def _documents(server: MidfillServer) -> None:
+    # pygls advertises `openClose` only if there is a handler of ours; the mirror is kept by its own.
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def opened(params: types.DidOpenTextDocumentParams) -> None:
+        pass
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def closed(params: types.DidCloseTextDocumentParams) -> None:
+        server.completer.closed(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
+    async def complete(params: types.InlineCompletionParams) -> types.InlineCompletionList:
+        arrived, document = time.monotonic(), server.mirror.open_document(params.text_document.uri)
+        if document is None:
+            return types.InlineCompletionList(items=[])
+        request = snapshot(document, params.position, server.folders)
+        by_hand = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+
+        def text_now() -> str | None:
+            present = server.mirror.open_document(request.uri)
+            return None if present is None else present.source
+
+        try:
+            answer = await server.completer.complete(request, arrived, by_hand, text_now)
+            if answer is not None:
+                server.feedback.offered(answer.completion_id, len(answer.text))
+            return to_list(answer, request, server.mirror.open_document(request.uri))
+        except Exception:  # an error answer would open a popup in VS Code, at each keystroke
+            _log_internal_error()
+            return types.InlineCompletionList(items=[])
+
+    @server.feature("textDocument/didShowCompletion")
+    async def shown(params: Any) -> None:
+        server.feedback.shown(_completion_id(params))
+
+    @server.feature("textDocument/didPartiallyAcceptCompletion")
+    async def partially_accepted(params: Any) -> None:
+        length = getattr(params, "acceptedLength", None)
+        server.feedback.partially_accepted(_completion_id(params), length if isinstance(length, int) else None)
+
+    @server.feature("textDocument/didFocus")
+    async def focused(params: Any) -> None:
+        await server.connection.warm_up()
+
+
+def _commands(server: MidfillServer) -> None:
+    @server.command(ACCEPTED)
+    async def accepted(*arguments: Any) -> None:
+        server.feedback.accepted(str(arguments[0]) if arguments else "")
+
+    @server.command("midfill.toggle")
+    async def toggle() -> bool:
+        return await server.toggle()
+
+    @server.command("midfill.showLog")
+    async def show_log() -> str:
+        path = logs.log_file()
+        window = server.client_capabilities.window
+        if window and window.show_document and window.show_document.support:
+            server.window_show_document(types.ShowDocumentParams(path.as_uri()))
+        return str(path)
+
+    @server.command("midfill.doctor")
+    async def examine() -> str:
+        lines = doctor.describe_settings(server.completer.settings, server.problems)
+        client = server.connection.client
+        if client is None:
+            lines.append(f"PROBLEM: {server.connection.unavailable()}")
+        else:
+            lines += (await doctor.examine(client))[0]
+        return "\n".join(lines + doctor.describe_outcomes(server.journal.records()))
+
+
+def _log_internal_error() -> None:
+    """Kind and place of the error being handled. Its message may quote code, so that stays out of the log."""
+    kind, _, frames = sys.exc_info()
+    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(frames)]
+    log.error("internal error: %s at %s", kind.__name__ if kind else "unknown", " > ".join(places))
+
+
+def _completion_id(params: Any) -> str:
+    """`params.item.command.arguments[0]`, or "" where a client sends less."""
+    try:
+        return str(params.item.command.arguments[0])
+    except (AttributeError, IndexError, TypeError):
+        return ""

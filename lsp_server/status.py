@@ -1,0 +1,40 @@
+"""The one line of state that every editor shows: `didChangeStatus {busy, message, kind}`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+Kind = Literal["Normal", "Warning", "Error", "Inactive"]
+
+
+class Status:
+    """Sends the state through `send` whenever it changes, and only then."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self._send = send
+        self._busy = 0
+        self._kind: Kind = "Normal"
+        self._message = ""
+        self._sent: dict[str, Any] | None = None
+
+    @property
+    def message(self) -> str:
+        """The sentence last set; empty when all is well."""
+        return self._message
+
+    def set(self, kind: Kind, message: str = "") -> None:
+        """Change kind and message."""
+        self._kind, self._message = kind, message
+        self._publish()
+
+    def busy(self, change: int) -> None:
+        """Count requests to the service: +1 when one begins, -1 when it ends."""
+        self._busy += change
+        self._publish()
+
+    def _publish(self) -> None:
+        state = {"busy": self._busy > 0, "message": self._message, "kind": self._kind}
+        if state != self._sent:
+            self._sent = state
+            self._send(state)

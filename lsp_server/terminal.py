@@ -1,0 +1,133 @@
+"""The commands for the terminal: doctor, complete, settings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from lsprotocol import types
+
+from lsp_server import doctor as examination
+from lsp_server import logs
+from lsp_server.client import ServiceClient
+from lsp_server.completer import Completer
+from lsp_server.connection import Connection
+from lsp_server.documents import Document, snapshot
+from lsp_server.journal import Journal
+from lsp_server.settings import Settings, describe, parse
+from lsp_server.status import Status
+
+_LOCAL_START_S = 120.0
+
+# For editors that send no language; enough of them for a terminal command.
+_LANGUAGES = {
+    ".c": "c", ".cpp": "cpp", ".cs": "csharp", ".go": "go", ".java": "java", ".js": "javascript",
+    ".lua": "lua", ".md": "markdown", ".php": "php", ".py": "python", ".rb": "ruby",
+    ".rs": "rust", ".sh": "shellscript", ".ts": "typescript",
+}  # fmt: skip
+
+
+def print_settings() -> int:
+    """Print every setting as JSON."""
+    print(json.dumps(describe(), indent=2))
+    return 0
+
+
+def doctor(endpoint: str | None) -> int:
+    """Print the report; exit status 0 if all is well, 1 if not, 2 for an endpoint that is none."""
+    settings = _settings(endpoint)
+    if settings is None:
+        return 2
+    return asyncio.run(_doctor(settings))
+
+
+async def _doctor(settings: Settings) -> int:
+    print("\n".join(examination.describe_settings(settings, [])))
+    connection = Connection(Status(lambda state: None), logs.service_log_file())
+    try:
+        client = await _connect(connection, settings)
+        if client is None:
+            print(f"PROBLEM: {connection.unavailable()}")
+            return 1
+        lines, well = await examination.examine(client)
+        print("\n".join(lines))
+        return 0 if well else 1
+    finally:
+        await connection.close()
+
+
+def complete(place: str, endpoint: str | None) -> int:
+    """Print the completion at FILE:LINE:COL, and nothing else, to stdout; on stderr why there is none.
+
+    Exit status 0 (also when there is nothing to show), 1 if the service failed, 2 for wrong arguments.
+    """
+    settings = _settings(endpoint)
+    if settings is None:
+        return 2
+    try:
+        document, position = _open(place)
+    except ValueError as error:
+        print(f"midfill-lsp: {error}", file=sys.stderr)
+        return 2
+    return asyncio.run(_complete(document, position, settings))
+
+
+async def _complete(document: Document, position: types.Position, settings: Settings) -> int:
+    status, journal = Status(lambda state: None), Journal(time.time)
+    connection = Connection(status, logs.service_log_file())
+    completer = Completer(connection, status, journal, time.monotonic)
+    completer.configure(settings)
+    try:
+        if await _connect(connection, settings) is None:
+            print(f"midfill-lsp: {connection.unavailable()}", file=sys.stderr)
+            return 1
+        request = snapshot(document, position, [str(Path.cwd())])
+        answer = await completer.complete(request, time.monotonic(), by_hand=True, text_now=lambda: document.source)
+    finally:
+        await connection.close()
+    if answer is not None:
+        print(answer.text)
+        return 0
+    print(f"midfill-lsp: {journal.records()[-1].outcome}", file=sys.stderr)
+    return 1 if status.message else 0
+
+
+async def _connect(connection: Connection, settings: Settings) -> ServiceClient | None:
+    await connection.apply(settings)
+    await connection.until_settled(_LOCAL_START_S)
+    return connection.client
+
+
+def _settings(endpoint: str | None) -> Settings | None:
+    settings, problems = parse({"endpoint": endpoint}, os.environ)
+    for problem in problems:
+        print(f"midfill-lsp: --endpoint: {problem.partition(': ')[2].partition(';')[0]}", file=sys.stderr)
+    return None if problems else settings
+
+
+def _open(place: str) -> tuple[Document, types.Position]:
+    """The file and the position in it. Raises ValueError with a sentence that says what to change."""
+    name, line, column = (*place.rsplit(":", 2), "", "")[:3]
+    if not (name and line.isdecimal() and column.isdecimal() and int(line) and int(column)):
+        raise ValueError(f"{place!r} is not FILE:LINE:COL, with line and column counted from 1")
+    path = Path(name)
+    try:
+        source = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot read {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is not UTF-8 text") from error
+    document = Document(path.resolve().as_uri(), source, 0, _LANGUAGES.get(path.suffix, ""))
+    last = document.client_position_at_offset(len(source)).line + 1
+    if int(line) > last:
+        raise ValueError(f"{name} has {last} lines, there is no line {line}")
+    # Columns count characters, LSP counts UTF-16 units.
+    start = document.offset_at_position(types.Position(int(line) - 1, 0))
+    end = document.offset_at_position(types.Position(int(line) - 1, 2**31 - 1))
+    if int(column) - 1 > end - start:
+        raise ValueError(f"line {line} of {name} has {end - start} characters, there is no column {column}")
+    return document, document.client_position_at_offset(start + int(column) - 1)

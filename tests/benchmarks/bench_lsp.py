@@ -1,0 +1,123 @@
+"""The language server's numbers: start, memory, and time per request while a file is being typed.
+
+    python tests/benchmarks/bench_lsp.py --file inference_service/model/gpt.py [--endpoint URL]
+
+Prints a table and then one line of JSON. Times are in milliseconds, memory in MB. "typed through" are
+requests that were answered from the completion shown before, "asked" are those that went to the service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.lsp_server.session import INVOKED, Session
+
+STARTS = 5
+CHARACTERS = 300
+LOCAL_READY_S = 180
+
+
+def resident_mb(session: Session) -> float:
+    """Resident memory of the server process; 0 where /proc is missing."""
+    status = Path(f"/proc/{session.process.pid}/status")
+    return int(status.read_text().split("VmRSS:")[1].split()[0]) / 1024 if status.exists() else 0.0
+
+
+def start(endpoint: str) -> tuple[Session, float]:
+    """An initialized server, and the milliseconds from its start to its answer."""
+    began = time.perf_counter()
+    session = Session.start()
+    session.initialize(endpoint=endpoint, requestTimeoutMs=30_000)
+    return session, (time.perf_counter() - began) * 1000
+
+
+def type_file(session: Session, path: Path) -> dict[str, list[float]]:
+    """Type 300 characters into the middle of the file, with a request by hand after each: times by kind."""
+    text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
+    begin = text.rfind("\n", 0, max(0, (len(text) - CHARACTERS) // 2)) + 1
+    typed = text[begin : begin + CHARACTERS]
+    uri = path.resolve().as_uri()
+    session.open(uri, text[:begin] + text[begin + CHARACTERS :])
+    line, character = text[:begin].count("\n"), 0
+    times: dict[str, list[float]] = {"asked": [], "typed through": [], "nothing shown": []}
+    seen: set[str] = set()
+    for char in typed:
+        session.insert(uri, line, character, char)
+        # Positions count UTF-16 units.
+        line, character = (line + 1, 0) if char == "\n" else (line, character + 1 + (ord(char) > 0xFFFF))
+        began = time.perf_counter()
+        items = session.complete(uri, line, character, INVOKED)
+        took = (time.perf_counter() - began) * 1000
+        if not items:
+            times["nothing shown"].append(took)
+            continue
+        completion_id = items[0]["command"]["arguments"][0]
+        times["typed through" if completion_id in seen else "asked"].append(took)
+        seen.add(completion_id)
+    return times
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    """Count, median and 95th percentile."""
+    if not times:
+        return {"count": 0}
+    ordered = sorted(times)
+    p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+    return {"count": len(times), "p50_ms": round(statistics.median(times), 1), "p95_ms": round(p95, 1)}
+
+
+def main() -> int:
+    """Run the benchmark; exit status 1 if the local service did not get ready."""
+    parser = argparse.ArgumentParser(description="Benchmark the language server.")
+    parser.add_argument("--file", type=Path, required=True, help="a source file of at least 300 characters")
+    parser.add_argument("--endpoint", default="local", help='URL of a service, or "local"')
+    options = parser.parse_args()
+
+    initialize, memory = [], []
+    for _ in range(STARTS):
+        # An address where nobody listens: the start of a local service would be measured along.
+        session, took = start("http://127.0.0.1:9")
+        session.wait_notification("didChangeStatus")
+        initialize.append(took)
+        memory.append(resident_mb(session))
+        session.close()
+
+    session, _ = start(options.endpoint)
+    try:
+        session.wait_notification(
+            "didChangeStatus", lambda s: s["kind"] == "Normal" and not s["message"], LOCAL_READY_S
+        )
+    except TimeoutError:
+        said = [s["message"] for s in session.notifications("didChangeStatus")]
+        print(f"the service did not get ready: {said[-1] if said else 'no status'}", file=sys.stderr)
+        session.close()
+        return 1
+    times = type_file(session, options.file)
+    after = resident_mb(session)
+    session.close()
+
+    result = {
+        "initialize_ms": round(statistics.median(initialize)),
+        "rss_mb": round(statistics.median(memory), 1),
+        "rss_after_typing_mb": round(after, 1),
+        "requests": {kind: summary(values) for kind, values in times.items()},
+    }
+    print(f"start to initialize answer, median of {STARTS}: {result['initialize_ms']} ms")
+    print(f"memory after initialize: {result['rss_mb']} MB, after typing: {result['rss_after_typing_mb']} MB")
+    print(f"{'requests':<16}{'count':>7}{'p50 ms':>9}{'p95 ms':>9}")
+    for kind, values in times.items():
+        row = summary(values)
+        print(f"{kind:<16}{row['count']:>7}{row.get('p50_ms', '-'):>9}{row.get('p95_ms', '-'):>9}")
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""A service that speaks the HTTP contract and does what a test tells it: delays, faults, half answers.
+
+It stands in for a remote machine, not for a part of ours: what a real service does once in a blue moon (break
+off, answer garbage, be saturated) happens here on demand, and it sees when a client goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Reply:
+    """What to answer to one `POST /v1/completions`.
+
+    `pieces` are streamed with `piece_delay` seconds before each; `raw` replaces the stream by bytes, after
+    which the connection ends; a `status` other than 200 answers with an error body instead.
+    """
+
+    pieces: tuple[str, ...] = ("",)
+    delay: float = 0.0
+    piece_delay: float = 0.0
+    finish: str = "stop"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+
+
+@dataclass
+class Call:
+    """One request that came in. `gone_after` is set when the client left before its answer was complete."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+    gone_after: float | None = None
+
+
+class ScriptedService:
+    """Listens on a loopback port in a thread of its own. `default` is the reply when `replies` is used up."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.replies: deque[Reply] = deque()
+        self.default = Reply(("pass",))
+        self.required_key: str | None = None
+        self.calls: list[Call] = []
+        self._port = port
+        self._loop = asyncio.new_event_loop()
+        self._changed = threading.Condition()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread.start()
+        started.wait(5)
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def completions(self) -> list[Call]:
+        """The completion requests so far."""
+        return [call for call in self.calls if call.path == "/v1/completions"]
+
+    @property
+    def events(self) -> list[Any]:
+        """The bodies of the event reports so far."""
+        return [call.body for call in self.calls if call.path == "/v1/events"]
+
+    def answer(self, *texts: str, **reply: Any) -> None:
+        """Set the default reply: one completion in these pieces."""
+        self.default = Reply(pieces=texts, **reply)
+
+    def wait(self, condition: Any, timeout: float = 5) -> None:
+        """Wait until `condition()` holds. Raises TimeoutError."""
+        with self._changed:
+            if not self._changed.wait_for(condition, timeout):
+                raise TimeoutError("the service was not asked what the test expected")
+
+    def stop(self) -> None:
+        """Close the port and all connections."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self._port))
+        self._port = server.sockets[0].getsockname()[1]
+        started.set()
+        self._loop.run_forever()
+        server.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    def _note(self, call: Call) -> None:
+        with self._changed:
+            self.calls.append(call)
+            self._changed.notify_all()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                method, path, _ = head[0].split(" ")
+                headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                call = Call(method, path, headers, json.loads(body) if body else None)
+                if path == "/v1/completions":
+                    await self._complete(call, reader, writer)
+                    if writer.is_closing():
+                        return
+                    continue
+                self._note(call)
+                await self._respond(writer, *self._plain(call))
+        writer.close()
+
+    def _plain(self, call: Call) -> tuple[int, Any]:
+        if self.required_key and call.headers.get("authorization") != f"bearer {self.required_key}".lower():
+            if call.path in ("/readyz", "/livez"):
+                return 200, {}
+            return 401, {"error": {"message": "unknown key", "type": "auth", "code": "no_key", "param": None}}
+        if call.path == "/v1/models":
+            return 200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]}
+        return 200, {}
+
+    @staticmethod
+    async def _respond(
+        writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None
+    ) -> None:
+        content = json.dumps(body).encode()
+        lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(content)}", "Content-Type: application/json"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
+        await writer.drain()
+
+    async def _complete(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reply = self.replies.popleft() if self.replies else self.default
+        number = len(self.completions) + 1
+        self._note(call)
+        began = time.monotonic()
+        leaving = asyncio.ensure_future(reader.read(1))
+        sending = asyncio.ensure_future(self._send(reply, number, writer))
+        try:
+            await asyncio.wait({leaving, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                with self._changed:
+                    call.gone_after = time.monotonic() - began
+                    self._changed.notify_all()
+                writer.close()
+        finally:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+    async def _send(self, reply: Reply, number: int, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(reply.delay)
+        if reply.status != 200:
+            error = {"message": f"scripted {reply.status}", "type": "x", "code": "x", "param": None}
+            await self._respond(writer, reply.status, {"error": error}, reply.headers)
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        if reply.raw is not None:
+            self._chunk(writer, reply.raw)
+            await writer.drain()
+            writer.close()
+            return
+        for index, piece in enumerate(reply.pieces):
+            await asyncio.sleep(reply.piece_delay)
+            last = index == len(reply.pieces) - 1
+            self._chunk(writer, event(number, piece, reply.finish if last else None))
+            await writer.drain()
+        self._chunk(writer, b"data: [DONE]\n\n")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    @staticmethod
+    def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+        writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+
+def event(number: int, text: str, finish: str | None = None) -> bytes:
+    """One chunk of a stream, as the service sends it."""
+    choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": finish}
+    chunk: dict[str, Any] = {"id": f"cmpl-{number}", "object": "text_completion", "model": "scripted"}
+    chunk["choices"] = [choice]
+    if finish:
+        chunk["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        chunk["midfill"] = {"mean_logprob": -0.1, "queue_ms": 0, "prefill_ms": 1, "decode_ms": 1}
+    # Unescaped, as services do send it: U+2028 must not break a line of the stream.
+    return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"

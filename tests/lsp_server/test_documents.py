@@ -1,0 +1,125 @@
+"""The mirror and the windows, against plain string edits."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lsprotocol import types
+from pygls.workspace import PositionCodec
+
+from lsp_server.documents import (
+    PREFIX_BUDGET,
+    SUFFIX_BUDGET,
+    Document,
+    relative_path,
+    snapshot,
+    typed_since,
+    window_prefix,
+    window_suffix,
+)
+
+TEXT = st.text(st.sampled_from("ab \n\r\té😀\u2028\x0c\x85𝔘"), max_size=40)
+ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+UNIT = {"utf-8": 1, "utf-16": 2, "utf-32": 4}
+
+
+def position_of(text: str, offset: int, encoding: str) -> types.Position:
+    """What an editor calls the place `offset` characters into `text`."""
+    before = re.split("\r\n|\n|\r", text[:offset])
+    return types.Position(len(before) - 1, len(before[-1].encode(ENCODINGS[encoding])) // UNIT[encoding])
+
+
+def inside_a_line_end(text: str, offset: int) -> bool:
+    return text[max(0, offset - 1) : offset + 1] == "\r\n"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), TEXT, st.sampled_from(sorted(ENCODINGS)))
+def test_mirror_follows_any_edits_in_any_encoding(data: st.DataObject, text: str, encoding: str) -> None:
+    document = Document("file:///a", text, 1, "x", position_codec=PositionCodec(encoding))
+    for _ in range(3):
+        start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        if inside_a_line_end(text, start) or inside_a_line_end(text, end):
+            continue
+        new = data.draw(TEXT)
+        where = types.Range(position_of(text, start, encoding), position_of(text, end, encoding))
+        document.apply_change(types.TextDocumentContentChangePartial(range=where, text=new))
+        text = text[:start] + new + text[end:]
+        assert document.source == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXT, st.integers(0, 40), st.sampled_from(sorted(ENCODINGS)))
+def test_snapshot_splits_at_the_cursor(text: str, offset: int, encoding: str) -> None:
+    offset = min(offset, len(text))
+    if inside_a_line_end(text, offset):
+        return
+    document = Document("file:///a", text, 1, "x", position_codec=PositionCodec(encoding))
+    taken = snapshot(document, position_of(text, offset, encoding), [])
+    assert (taken.before, taken.after) == (text[:offset], text[offset:])
+    assert document.client_position_at_offset(offset) == position_of(text, offset, encoding)
+
+
+@pytest.mark.parametrize(
+    ("line", "character", "before"),
+    [(0, 99, "ab"), (9, 0, "ab\r\n😀c"), (1, 1, "ab\r\n"), (1, 2, "ab\r\n😀")],
+    ids=["past the line", "past the text", "inside a surrogate pair", "after it"],
+)
+def test_positions_off_the_text_are_clamped(line: int, character: int, before: str) -> None:
+    document = Document("file:///a", "ab\r\n😀c", 1, "x")
+    assert snapshot(document, types.Position(line, character), []).before == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXT, TEXT, TEXT)
+def test_typed_text_is_recognised(before: str, after: str, typed: str) -> None:
+    document = Document("file:///a", before + after, 1, "x", position_codec=PositionCodec("utf-32"))
+    if inside_a_line_end(before + after, len(before)):
+        return
+    taken = snapshot(document, position_of(before + after, len(before), "utf-32"), [])
+    assert typed_since(taken, before + typed + after) == typed.replace("\r\n", "\n").replace("\r", "\n")
+
+
+LINES = st.lists(st.text(st.sampled_from("xy "), max_size=90), min_size=40, max_size=400).map("\n".join)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LINES, st.lists(st.sampled_from(["a", "bc", "\n", "d" * 300]), max_size=30))
+def test_window_stands_still_while_typing_and_moves_in_jumps(prefix: str, keys: list[str]) -> None:
+    prefix *= 2
+    cuts = []
+    for key in ["", *keys]:
+        prefix += key
+        window = window_prefix(prefix)
+        assert prefix.endswith(window)
+        assert len(window) <= PREFIX_BUDGET
+        cut = len(prefix) - len(window)
+        assert cut == 0 or len(window) > PREFIX_BUDGET / 2, "most of the budget is used"
+        assert cut == 0 or prefix[cut - 1] == "\n", "whole lines"
+        cuts.append(cut)
+    for earlier, later in itertools.pairwise(cuts):
+        assert later == earlier or later - earlier >= 1024
+
+
+def test_windows_of_a_file_without_line_ends() -> None:
+    assert 0 < len(window_prefix("x" * 50_000)) <= PREFIX_BUDGET
+    assert len(window_suffix("x" * 50_000)) == SUFFIX_BUDGET
+    assert window_suffix("ab\n" * 1000) == "ab\n" * (SUFFIX_BUDGET // 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "folders", "path"),
+    [
+        ("/w/src/a.py", ["/w"], "src/a.py"),
+        ("/w/src/a.py", ["/w", "/w/src"], "a.py"),
+        ("/home/ann/a.py", ["/w"], "a.py"),
+        ("/wide/a.py", ["/w"], "a.py"),
+        ("c:/w/src/a.py", ["c:\\w"], "src/a.py"),
+    ],
+)
+def test_paths_are_relative_to_the_workspace(file: str, folders: list[str], path: str) -> None:
+    assert relative_path(file, folders) == path

@@ -1,0 +1,121 @@
+"""The commands for the terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lsp_server.__main__ import main
+from tests.lsp_server.scripted_service import Reply, ScriptedService
+from tests.lsp_server.session import ROOT
+
+FILE = "s = '😀'\r\ndef add(a, b):\r\n    ret\r\n"
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(
+    state_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Run `midfill-lsp …` in a folder with a file."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(state_home))
+    monkeypatch.delenv("MIDFILL_TOKEN", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "add.py").write_text(FILE, newline="")
+
+    def call(*arguments: str) -> Done:
+        status = main(list(arguments))
+        printed = capsys.readouterr()
+        return Done(status, printed.out, printed.err)
+
+    return call
+
+
+def test_complete_prints_the_text_and_nothing_else(
+    service: ScriptedService, server_env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "add.py").write_text(FILE, newline="")
+    service.answer("urn a + b")
+    done = subprocess.run(
+        [sys.executable, "-m", "lsp_server", "complete", "add.py:3:8", "--endpoint", service.url],
+        cwd=tmp_path,
+        env={**server_env, "PYTHONPATH": str(ROOT), "MIDFILL_TOKEN": "k1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "urn a + b\n", "")
+    call = service.completions[0]
+    assert call.body["prompt"] == "s = '😀'\ndef add(a, b):\n    ret"
+    assert (call.body["path"], call.body["language"]) == ("add.py", "python")
+    assert call.headers["authorization"] == "bearer k1"
+
+
+def test_columns_count_characters(run: Callable[..., Done], service: ScriptedService) -> None:
+    run("complete", "add.py:1:7", "--endpoint", service.url)
+    assert service.completions[0].body["prompt"] == "s = '😀"
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("add.py", "is not FILE:LINE:COL"),
+        ("add.py:0:1", "counted from 1"),
+        ("add.py:9:1", "has 4 lines, there is no line 9"),
+        ("add.py:3:9", "has 7 characters, there is no column 9"),
+        ("none.py:1:1", "cannot read none.py: No such file"),
+    ],
+)
+def test_complete_says_what_is_wrong_with_the_place(run: Callable[..., Done], place: str, says: str) -> None:
+    done = run("complete", place, "--endpoint", "http://127.0.0.1:1")
+    assert (done.status, done.out) == (2, "")
+    assert says in done.err
+
+
+def test_complete_tells_why_there_is_nothing(
+    run: Callable[..., Done], service: ScriptedService, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("KEY=")
+    done = run("complete", ".env:1:5", "--endpoint", service.url)
+    assert (done.status, done.out) == (0, "")
+    assert "never sent" in done.err
+    service.default = Reply(status=500)
+    done = run("complete", "add.py:3:8", "--endpoint", service.url)
+    assert (done.status, done.out) == (1, "")
+    assert "scripted 500" in done.err
+    assert run("complete", "add.py:3:8", "--endpoint", "nowhere").status == 2
+
+
+def test_doctor_reports_a_healthy_service(run: Callable[..., Done], service: ScriptedService) -> None:
+    done = run("doctor", "--endpoint", service.url)
+    assert done.status == 0
+    assert "reachable and ready" in done.out
+    assert "models: scripted" in done.out
+    assert "a completion of 4 characters came back after" in done.out
+
+
+def test_doctor_names_a_refused_key_and_a_missing_service(
+    run: Callable[..., Done], service: ScriptedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.required_key = "right"
+    monkeypatch.setenv("MIDFILL_TOKEN", "wrong-key")
+    done = run("doctor", "--endpoint", service.url)
+    assert done.status == 1
+    assert "PROBLEM" in done.out and "MIDFILL_TOKEN" in done.out
+    assert "wrong-key" not in done.out
+    done = run("doctor", "--endpoint", "http://127.0.0.1:1")
+    assert done.status == 1
+    assert "no service answers at http://127.0.0.1:1" in done.out
