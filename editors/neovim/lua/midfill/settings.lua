@@ -1,0 +1,27 @@
+-- Written by tools/sync_editor_settings.py from lsp_server/settings.py.
+
+---@class midfill.Settings
+---@field endpoint? string Where completions come from: "local" (a service on this machine), or the URL of a Midfill service.
+---@field enable? boolean Show completions.
+---@field token? string API key of the service. Prefer the environment variable MIDFILL_TOKEN: settings files get shared.
+---@field debounceMs? integer Milliseconds without typing before a completion is requested.
+---@field requestTimeoutMs? integer Milliseconds after which a request to the service is given up.
+---@field mode? "auto"|"line"|"block" Complete the rest of the line, a whole block, or decide by the place of the cursor.
+---@field maxLines? integer Longest completion shown, in lines.
+---@field maxTokens? integer Most tokens the service may generate for one completion.
+---@field disabledLanguages? string[] Language identifiers without completions, for example ["markdown", "plaintext"].
+---@field disabledGlobs? string[] Files without completions, besides those that usually hold secrets; a pattern starting with "!" allows a file again.
+
+---@type midfill.Settings
+return {
+  endpoint = "local",
+  enable = true,
+  token = "",
+  debounceMs = 75,
+  requestTimeoutMs = 5000,
+  mode = "auto",
+  maxLines = 12,
+  maxTokens = 128,
+  disabledLanguages = {},
+  disabledGlobs = {},
+}

@@ -1,0 +1,82 @@
+"""Writes the language server's settings into the editors: package.json of the VS Code extension and
+settings.lua of the Neovim plugin. Run it after a change in lsp_server/settings.py;
+tests/editors/test_settings_agree.py notices when it was forgotten.
+
+    python -m tools.sync_editor_settings
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lsp_server.settings import describe
+
+EDITORS = Path(__file__).parent.parent / "editors"
+PACKAGE_JSON = EDITORS / "vscode/package.json"
+SETTINGS_LUA = EDITORS / "neovim/lua/midfill/settings.lua"
+
+# The extension keeps the token in VS Code's secret storage; settings files get synchronised and published.
+NOT_IN_VSCODE = {"midfill.token"}
+LUA_TYPES = {"array": "string[]"}
+
+
+def vscode_properties() -> dict[str, dict[str, Any]]:
+    """The server's settings as VS Code declares them."""
+    properties = {}
+    for row in describe():
+        if row["key"] not in NOT_IN_VSCODE:
+            schema = {name: value for name, value in row.items() if name not in ("key", "doc")}
+            properties[row["key"]] = {**schema, "description": row["doc"], "scope": "window"}
+    return properties
+
+
+def package_json(package: dict[str, Any]) -> str:
+    """package.json with the server's settings as of now; the extension's own settings stay, at the end."""
+    configuration = package["contributes"]["configuration"]
+    own = {key: p for key, p in configuration["properties"].items() if p.get("tags") == ["client"]}
+    configuration["properties"] = {**vscode_properties(), **own}
+    return json.dumps(package, indent=2, ensure_ascii=False) + "\n"
+
+
+def lua_module() -> str:
+    """settings.lua: a LuaCATS class and the defaults, nested at the dots of the keys."""
+    classes: dict[str, list[str]] = {"midfill.Settings": []}
+    defaults: dict[str, Any] = {}
+    for row in describe():
+        class_name, table = "midfill.Settings", defaults
+        *sections, name = row["key"].split(".")[1:]
+        for section in sections:
+            inner = f"{class_name}.{section}"
+            if inner not in classes:
+                classes[inner] = []
+                classes[class_name].append(f"---@field {section}? {inner}")
+            class_name, table = inner, table.setdefault(section, {})
+        values = "|".join(f'"{value}"' for value in row.get("enum", ()))
+        kind = values or LUA_TYPES.get(row["type"], row["type"])
+        classes[class_name].append(f"---@field {name}? {kind} {row['doc']}")
+        table[name] = row["default"]
+    lines = ["-- Written by tools/sync_editor_settings.py from lsp_server/settings.py.", ""]
+    for class_name, members in classes.items():
+        lines += [f"---@class {class_name}", *members, ""]
+    return "\n".join([*lines, "---@type midfill.Settings", f"return {_lua(defaults)}"]) + "\n"
+
+
+def _lua(value: Any, indent: str = "") -> str:
+    if isinstance(value, dict):
+        inner = indent + "  "
+        entries = "".join(f"{inner}{key} = {_lua(item, inner)},\n" for key, item in value.items())
+        return f"{{\n{entries}{indent}}}"
+    if isinstance(value, list):
+        return "{ " + ", ".join(_lua(item) for item in value) + " }" if value else "{}"
+    return json.dumps(value)
+
+
+def main() -> None:
+    PACKAGE_JSON.write_text(package_json(json.loads(PACKAGE_JSON.read_text())))
+    SETTINGS_LUA.write_text(lua_module())
+
+
+if __name__ == "__main__":
+    main()
