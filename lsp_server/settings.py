@@ -77,7 +77,7 @@ class Settings:
         128,
         "Most tokens the service may generate for one completion.",
         minimum=1,
-        maximum=1024,
+        maximum=512,
     )
     disabled_languages: tuple[str, ...] = _setting(
         "disabledLanguages",

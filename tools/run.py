@@ -15,6 +15,7 @@ HOST, PORT = "127.0.0.1", int(os.environ.get("MIDFILL_PORT", "8000"))
 ENDPOINT = f"http://{HOST}:{PORT}"
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "tests" / "benchmarks" / "unseen.py"
+LOG = ROOT / ".runs" / "serve.log"
 CURSOR = "self.entries = "  # the line of SAMPLE that gets completed, up to the cursor
 DIM, BOLD, PLAIN = ("\x1b[2;3m", "\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("⟦", "", "⟧")
 
@@ -27,7 +28,7 @@ CONNECT = f"""
   VS Code  make vsix && code --install-extension editors/vscode/midfill-0.1.0.vsix
            settings: "midfill.endpoint": "{ENDPOINT}", "midfill.serverCommand": ["{ROOT}/.venv/bin/midfill-lsp"]
 
-Serving on {ENDPOINT}; Ctrl-C ends it.
+Serving on {ENDPOINT}, requests are logged to {LOG.relative_to(ROOT)}; Ctrl-C ends it.
 """
 
 
@@ -36,17 +37,20 @@ def main() -> int:
         print(f"Port {PORT} on {HOST} is in use: stop what uses it, or run 'MIDFILL_PORT=8001 make run'.")
         return 1
     print(f"3/3 starting the service with the bundled model on {ENDPOINT}", flush=True)
-    service = subprocess.Popen(
-        [sys.executable, "-m", "inference_service", "--host", HOST, "--port", str(PORT)], cwd=ROOT
-    )
+    LOG.parent.mkdir(exist_ok=True)
+    with LOG.open("wb") as log:
+        command = [sys.executable, "-m", "inference_service", "--host", HOST, "--port", str(PORT)]
+        service = subprocess.Popen(command, cwd=ROOT, stderr=log)
     signal.signal(signal.SIGTERM, lambda *_: service.terminate())
     try:
         if not wait_until_ready(service):
+            print(LOG.read_text(encoding="utf-8"), end="")
             return service.wait() or 1
         show_completion()
         print(CONNECT, flush=True)
         return service.wait()
     except KeyboardInterrupt:
+        print("\nstopping")
         return service.wait()  # Ctrl-C reached the service too, it drains
     finally:
         service.terminate()

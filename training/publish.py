@@ -15,7 +15,7 @@ from inference_service.model.gpt import GPT
 from inference_service.model.tokenizer import Tokenizer
 from training import checkpoint
 from training.card import Evaluation, render_card
-from training.evaluate.infilling import Hole, complete_line, exact_match, line_holes
+from training.evaluate.infilling import Hole, LineCompleter, exact_match, line_holes
 from training.evaluate.loss import bits_per_byte, windows
 from training.recipe import Recipe
 from training.shards import open_shard
@@ -49,19 +49,20 @@ def evaluate(model: GPT, tokenizer: Tokenizer, data: Path) -> Evaluation:
     pieces = windows(open_shard(data, "heldout", tokenizer), tokenizer, LOSS_PIECES, EVALUATION_SEED)
     rest = line_holes(pieces, LINE_HOLES, EVALUATION_SEED, whole_line=False)
     whole = line_holes(pieces, LINE_HOLES, EVALUATION_SEED, whole_line=True)
+    completer = LineCompleter(model, tokenizer)
     return Evaluation(
         bits_per_byte=round(bits_per_byte(model, tokenizer, pieces, fim=False), 4),
         bits_per_byte_fim=round(bits_per_byte(model, tokenizer, pieces, fim=True), 4),
-        exact_match_rest_of_line=round(exact_match(model, tokenizer, rest), 4),
-        exact_match_whole_line=round(exact_match(model, tokenizer, whole), 4),
-        tokens_per_s=round(_decode_rate(model, tokenizer, rest[:30]), 1),
+        exact_match_rest_of_line=round(exact_match(completer, rest), 4),
+        exact_match_whole_line=round(exact_match(completer, whole), 4),
+        tokens_per_s=round(_decode_rate(completer, tokenizer, rest[:30]), 1),
     )
 
 
-def _decode_rate(model: GPT, tokenizer: Tokenizer, holes: list[Hole]) -> float:
+def _decode_rate(completer: LineCompleter, tokenizer: Tokenizer, holes: list[Hole]) -> float:
     started, tokens = time.perf_counter(), 0
     for hole in holes:
-        tokens += len(tokenizer.encode(complete_line(model, tokenizer, hole))) + 1
+        tokens += len(tokenizer.encode(completer.complete(hole))) + 1
     return tokens / (time.perf_counter() - started)
 
 
@@ -94,9 +95,8 @@ def publish(recipe: Recipe, run: Path, data: Path, corpus: Path, out: Path) -> E
         pieces=LOSS_PIECES,
         holes=LINE_HOLES,
     )
-    golden = [
-        hole | {"text": complete_line(quantized_model, tokenizer, Hole(middle="", **hole))} for hole in _GOLDEN_HOLES
-    ]
+    completer = LineCompleter(quantized_model, tokenizer)
+    golden = [hole | {"text": completer.complete(Hole(middle="", **hole))} for hole in _GOLDEN_HOLES]
     directory.write(staging, model, tokenizer, golden, card, provenance | {"evaluation": asdict(quantized)})
     (staging / "sources.json").write_text(json.dumps(manifest["sources"], indent=0) + "\n", encoding="utf-8")
     directory.write_manifest(staging)

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import torch
 
-from inference_service.engine.healing import Vocabulary
 from inference_service.engine.prompt import build_prompt
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason
 from inference_service.engine.runner import Runner
 from inference_service.engine.sequence import Sequence
 from inference_service.engine.slots import Slots
+from inference_service.model.healing import Vocabulary
 from inference_service.model.kv_cache import KVCache
 from inference_service.model.tokenizer import Tokenizer
 

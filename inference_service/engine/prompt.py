@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference_service.engine.healing import split_for_healing
 from inference_service.engine.request import CompletionRequest, ContextFile
 from inference_service.model.fim import context_file, fim_head, plain_head
+from inference_service.model.healing import split_for_healing
 from inference_service.model.tokenizer import END_OF_TEXT, Tokenizer
 
 SUFFIX_SHARE = 0.2

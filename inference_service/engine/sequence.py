@@ -6,12 +6,12 @@ import codecs
 import time
 from collections.abc import Callable
 
-from inference_service.engine.healing import Vocabulary
 from inference_service.engine.prompt import Prompt
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason, Stats
 from inference_service.engine.sampler import Sampler
 from inference_service.engine.slots import Slot
 from inference_service.engine.stopping import StopDetector
+from inference_service.model.healing import Vocabulary
 from inference_service.model.kv_cache import KVCache
 from inference_service.model.tokenizer import Tokenizer
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-SYNC = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "sync_editor_settings.py"))
+SYNC = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "sync_settings.py"))
 PACKAGE_JSON, SETTINGS_LUA = SYNC["PACKAGE_JSON"], SYNC["SETTINGS_LUA"]
-REMEDY = "run `python -m tools.sync_editor_settings`"
+REMEDY = "run `python -m tools.sync_settings`"
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +45,7 @@ def test_lua_settings_are_up_to_date(server: dict[str, dict[str, Any]]) -> None:
     assert text == SYNC["lua_module"](), REMEDY
     for key in server:
         assert f"{key.split('.')[-1]} = " in text
+
+
+def test_the_settings_page_is_up_to_date() -> None:
+    assert SYNC["SETTINGS_PAGE"].read_text() == SYNC["settings_page"](), REMEDY

@@ -9,10 +9,12 @@ import torch
 
 from inference_service.model.fim import fim_head
 from inference_service.model.gpt import GPT
+from inference_service.model.healing import Vocabulary, split_for_healing
 from inference_service.model.kv_cache import KVCache
 from inference_service.model.tokenizer import Tokenizer
 
 _MAX_NEW = 48
+_SUFFIX_TOKENS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +53,42 @@ def line_holes(pieces: list[tuple[str, str]], count: int, seed: int, *, whole_li
     return holes
 
 
-@torch.inference_mode()
-def complete_line(model: GPT, tokenizer: Tokenizer, hole: Hole) -> str:
-    """Greedy text up to the line's end."""
-    config = model.config
-    cache = KVCache(
-        config.n_layer,
-        config.n_kv_head,
-        config.head_dim,
-        config.context_length,
-        torch.device("cpu"),
-        torch.float32,
-    )
-    head = fim_head(tokenizer, hole.path, tokenizer.encode(hole.suffix)[:100])
-    tokens = head + tokenizer.encode(hole.prefix)[-(config.context_length - len(head) - _MAX_NEW) :]
-    text = b""
-    while len(text) < 4 * _MAX_NEW:
-        token = int(model(torch.tensor([tokens]), cache)[0, -1].argmax())
-        if tokenizer.is_sentinel(token):
-            break
-        text += tokenizer.token_bytes(token)
-        if b"\n" in text:
-            break
-        tokens = [token]
-    return text.decode("utf-8", "replace").split("\n")[0]
+class LineCompleter:
+    """Greedy completion of holes up to the line's end, with one cache and vocabulary for all of them."""
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer) -> None:
+        c = model.config
+        self._model, self._tokenizer = model, tokenizer
+        self._vocabulary = Vocabulary(tokenizer)
+        self._cache = KVCache(c.n_layer, c.n_kv_head, c.head_dim, c.context_length, torch.device("cpu"), torch.float32)
+
+    @torch.inference_mode()
+    def complete(self, hole: Hole) -> str:
+        """The text that the model puts at the cursor."""
+        head = fim_head(self._tokenizer, hole.path, self._tokenizer.encode(hole.suffix)[:_SUFFIX_TOKENS])
+        prefix, typed = split_for_healing(self._tokenizer, self._tokenizer.encode(hole.prefix))
+        tokens = head + prefix[-(self._model.config.context_length - len(head) - _MAX_NEW) :]
+        self._cache.length, text = 0, b""
+        for _ in range(_MAX_NEW):
+            states = self._model.hidden(torch.tensor([tokens]), self._cache)
+            logits = self._model.head(states[0, -1:])[0]
+            if typed:
+                allowed = torch.tensor(self._vocabulary.continuing(typed))
+                token = int(allowed[logits[allowed].argmax()])
+            else:
+                token = int(logits.argmax())
+            if self._tokenizer.is_sentinel(token):
+                break
+            piece = self._tokenizer.token_bytes(token)
+            overlap = min(len(typed), len(piece))
+            typed, text = typed[overlap:], text + piece[overlap:]
+            if b"\n" in text:
+                break
+            tokens = [token]
+        return text.decode("utf-8", "replace").split("\n")[0]
 
 
-def exact_match(model: GPT, tokenizer: Tokenizer, holes: list[Hole]) -> float:
+def exact_match(completer: LineCompleter, holes: list[Hole]) -> float:
     """Share of holes whose line comes out exactly, trailing blanks aside."""
-    right = sum(complete_line(model, tokenizer, hole).rstrip() == hole.middle.rstrip() for hole in holes)
+    right = sum(completer.complete(hole).rstrip() == hole.middle.rstrip() for hole in holes)
     return right / max(len(holes), 1)

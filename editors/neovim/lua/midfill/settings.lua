@@ -1,4 +1,4 @@
--- Written by tools/sync_editor_settings.py from lsp_server/settings.py.
+-- Written by tools/sync_settings.py from lsp_server/settings.py.
 
 ---@class midfill.Settings
 ---@field endpoint? string Where completions come from: "local" (a service on this machine), or the URL of a Midfill service.

@@ -1,8 +1,8 @@
-"""Writes the language server's settings into the editors: package.json of the VS Code extension and
-settings.lua of the Neovim plugin. Run it after a change in lsp_server/settings.py;
+"""Writes the language server's settings to where they are repeated: package.json of the VS Code extension,
+settings.lua of the Neovim plugin, docs/settings.md. Run it after a change in lsp_server/settings.py;
 tests/editors/test_settings_agree.py notices when it was forgotten.
 
-    python -m tools.sync_editor_settings
+    python -m tools.sync_settings
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 
 from lsp_server.settings import describe
 
-EDITORS = Path(__file__).parent.parent / "editors"
+ROOT = Path(__file__).parent.parent
+EDITORS = ROOT / "editors"
+SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 PACKAGE_JSON = EDITORS / "vscode/package.json"
 SETTINGS_LUA = EDITORS / "neovim/lua/midfill/settings.lua"
 
@@ -57,7 +59,7 @@ def lua_module() -> str:
         kind = values or LUA_TYPES.get(row["type"], row["type"])
         classes[class_name].append(f"---@field {name}? {kind} {row['doc']}")
         table[name] = row["default"]
-    lines = ["-- Written by tools/sync_editor_settings.py from lsp_server/settings.py.", ""]
+    lines = ["-- Written by tools/sync_settings.py from lsp_server/settings.py.", ""]
     for class_name, members in classes.items():
         lines += [f"---@class {class_name}", *members, ""]
     return "\n".join([*lines, "---@type midfill.Settings", f"return {_lua(defaults)}"]) + "\n"
@@ -73,9 +75,29 @@ def _lua(value: Any, indent: str = "") -> str:
     return json.dumps(value)
 
 
+def settings_page() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings of the editors",
+        "",
+        "Written by `tools/sync_settings.py` from `lsp_server/settings.py`. VS Code: `midfill.*` in settings.json.",
+        'Neovim: the same keys without `midfill.` in `require("midfill").setup{…}`. A change takes effect at once.',
+        "",
+        "| key | type | default | what it does |",
+        "|---|---|---|---|",
+    ]
+    for row in describe():
+        kind = " \\| ".join(f'"{value}"' for value in row.get("enum", ())) or row["type"]
+        if "minimum" in row:
+            kind += f", {row['minimum']} to {row['maximum']}"
+        lines.append(f"| `{row['key']}` | {kind} | `{json.dumps(row['default'])}` | {row['doc']} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     PACKAGE_JSON.write_text(package_json(json.loads(PACKAGE_JSON.read_text())))
     SETTINGS_LUA.write_text(lua_module())
+    SETTINGS_PAGE.write_text(settings_page())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.engine.healing import Vocabulary, split_for_healing
+from inference_service.model.healing import Vocabulary, split_for_healing
 from inference_service.model.tokenizer import Tokenizer
 from tests.conftest import BUNDLED_NANO
 
