@@ -69,10 +69,13 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from inference_service.model import directory
+    from inference_service.model.quantize import use_int8_linears
     from training.publish import evaluate
 
     loaded = directory.load(args.model)
-    print(json.dumps(asdict(evaluate(loaded.build_float(), loaded.tokenizer, args.data)), indent=1))
+    served = loaded.build_float()
+    use_int8_linears(served, loaded.int8)
+    print(json.dumps(asdict(evaluate(served, loaded.tokenizer, args.data)), indent=1))
 
 
 def _publish(args: argparse.Namespace) -> None:

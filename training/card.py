@@ -45,7 +45,7 @@ def render_card(
     pieces: int,
     holes: int,
 ) -> str:
-    """Markdown text. `trained` was measured in float32, `quantized` with int8 weights; `pieces` windows and
+    """Markdown text. `trained` was measured in float32, `quantized` as a CPU serves it; `pieces` windows and
     `holes` lines were measured."""
     licences = Counter(source["licence"] for source in sources)
     before, after = asdict(trained), asdict(quantized)

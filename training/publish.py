@@ -12,6 +12,7 @@ from typing import Any
 
 from inference_service.model import directory
 from inference_service.model.gpt import GPT
+from inference_service.model.quantize import use_int8_linears
 from inference_service.model.tokenizer import Tokenizer
 from training import checkpoint
 from training.card import Evaluation, render_card
@@ -45,7 +46,7 @@ def load_checkpoint(recipe: Recipe, run: Path) -> tuple[GPT, int]:
 
 
 def evaluate(model: GPT, tokenizer: Tokenizer, data: Path) -> Evaluation:
-    """Measure a float model on the prepared held-out split."""
+    """Measure a model on the prepared held-out split."""
     pieces = windows(open_shard(data, "heldout", tokenizer), tokenizer, LOSS_PIECES, EVALUATION_SEED)
     rest = line_holes(pieces, LINE_HOLES, EVALUATION_SEED, whole_line=False)
     whole = line_holes(pieces, LINE_HOLES, EVALUATION_SEED, whole_line=True)
@@ -76,8 +77,10 @@ def publish(recipe: Recipe, run: Path, data: Path, corpus: Path, out: Path) -> E
     staging = out.with_name(f".{out.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     directory.write(staging, model, tokenizer, [], "", provenance)
-    quantized_model = directory.load(staging).build_float()
-    quantized = evaluate(quantized_model, tokenizer, data)
+    loaded = directory.load(staging)
+    served = loaded.build_float()
+    use_int8_linears(served, loaded.int8)
+    quantized = evaluate(served, tokenizer, data)
     if quantized.bits_per_byte > trained.bits_per_byte * (1 + LARGEST_DRIFT):
         shutil.rmtree(staging)
         raise NotPublishable(
@@ -95,7 +98,7 @@ def publish(recipe: Recipe, run: Path, data: Path, corpus: Path, out: Path) -> E
         pieces=LOSS_PIECES,
         holes=LINE_HOLES,
     )
-    completer = LineCompleter(quantized_model, tokenizer)
+    completer = LineCompleter(loaded.build_float(), tokenizer)
     golden = [hole | {"text": completer.complete(Hole(middle="", **hole))} for hole in _GOLDEN_HOLES]
     directory.write(staging, model, tokenizer, golden, card, provenance | {"evaluation": asdict(quantized)})
     (staging / "sources.json").write_text(json.dumps(manifest["sources"], indent=0) + "\n", encoding="utf-8")
