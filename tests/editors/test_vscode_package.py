@@ -96,7 +96,6 @@ def test_the_icon_is_a_png_of_at_least_128_pixels(package: dict[str, Any]) -> No
     assert width == height >= 128
 
 
-@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_the_package_builds(package: dict[str, Any], tmp_path: Path) -> None:
     npm = shutil.which("npm")

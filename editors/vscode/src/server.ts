@@ -41,7 +41,8 @@ function serverCommand(): [string, ...string[]] {
   if (!python && isOnPath('midfill-lsp')) {
     return ['midfill-lsp'];
   }
-  return [python || (process.platform === 'win32' ? 'python' : 'python3'), '-m', 'lsp_server'];
+  // -P keeps the opened folder off Python's module path: a project's own `lsp_server` must not run.
+  return [python || (process.platform === 'win32' ? 'python' : 'python3'), '-P', '-m', 'lsp_server'];
 }
 
 function isOnPath(program: string): boolean {

@@ -3,7 +3,8 @@ local M = {}
 
 ---@return string[]
 local function find_server()
-  return vim.fn.executable("midfill-lsp") == 1 and { "midfill-lsp" } or { "python3", "-m", "lsp_server" }
+  -- -P keeps the opened folder off Python's module path: a project's own `lsp_server` must not run.
+  return vim.fn.executable("midfill-lsp") == 1 and { "midfill-lsp" } or { "python3", "-P", "-m", "lsp_server" }
 end
 
 ---The base of `vim.lsp.config.midfill`.
