@@ -16,7 +16,7 @@ ENDPOINT = f"http://{HOST}:{PORT}"
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "tests" / "benchmarks" / "unseen.py"
 LOG = ROOT / ".runs" / "serve.log"
-CURSOR = "self.entries = "  # the line of SAMPLE that gets completed, up to the cursor
+CURSOR = "self.entries."  # the line of SAMPLE that gets completed, up to the cursor
 DIM, BOLD, PLAIN = ("\x1b[2;3m", "\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("⟦", "", "⟧")
 
 CONNECT = f"""
@@ -24,9 +24,11 @@ CONNECT = f"""
   curl     curl -s {ENDPOINT}/complete -H 'content-type: application/json' \\
              -d '{{"code": "def add(a, b):\\n    return "}}'
   Neovim   add {ROOT}/editors/neovim to the runtime path, then
-           require("midfill").setup{{ cmd = {{ "{ROOT}/.venv/bin/midfill-lsp" }}, endpoint = "{ENDPOINT}" }}
+           require("midfill").setup{{ cmd = {{ "{ROOT}/.venv/bin/midfill-lsp" }},
+                                     endpoint = "{ENDPOINT}", keymaps = {{ accept = "<Tab>" }} }}
   VS Code  make vsix && code --install-extension editors/vscode/midfill-0.1.0.vsix
-           settings: "midfill.endpoint": "{ENDPOINT}", "midfill.serverCommand": ["{ROOT}/.venv/bin/midfill-lsp"]
+           settings: "midfill.endpoint": "{ENDPOINT}",
+                     "midfill.serverCommand": ["{ROOT}/.venv/bin/midfill-lsp"]
 
 Serving on {ENDPOINT}, requests are logged to {LOG.relative_to(ROOT)}; Ctrl-C ends it.
 """

@@ -6,8 +6,8 @@ import re
 
 from lsp_server.postprocess.place import Place
 
-# Three characters or more, six times in a row; or ten or more, four times.
-_LOOP_IN_LINE = re.compile(r"(.{3,40}?)\1{5,}|(.{10,80}?)\2{3,}")
+# Three characters or more, six times in a row; five or more, four times; or twelve or more, three times.
+_LOOP_IN_LINE = re.compile(r"(.{3,40}?)\1{5,}|(.{5,80}?)\2{3,}|(.{12,80}?)\3{2,}")
 _LONGEST_CYCLE = 8
 _TIMES = 3
 
@@ -15,7 +15,7 @@ _TIMES = 3
 def cut_repetition(text: str, place: Place) -> str:
     """Cut before the first repetition of a loop; nothing, if the completion only repeats the line above.
 
-    A loop is a run of 1 to 8 lines that comes three times in a row, or a piece of a line six times.
+    A loop is a run of 1 to 8 lines that comes three times in a row, or a piece of a line three to six times.
     """
     lines = text.split("\n")
     if _echoes_line_above(lines[0], place):
