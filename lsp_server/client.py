@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import ssl
 import uuid
@@ -46,11 +47,16 @@ class CompletionRequest:
 
 @dataclass(frozen=True)
 class Completion:
-    """A finished answer. `finish_reason` is the service's: stop, length or deadline."""
+    """A finished answer. `finish_reason` is the service's: stop, length or deadline.
+
+    `confidence` is the model's probability per token, 0 to 1, as a geometric mean; None where the service does
+    not tell.
+    """
 
     completion_id: str
     text: str
     finish_reason: str
+    confidence: float | None
 
 
 class ServiceFault(Exception):
@@ -135,7 +141,7 @@ class ServiceClient:
     async def _collect(self, response: httpx.Response) -> Completion | None:
         decoder = EventDecoder()
         texts: list[str] = []
-        completion_id, finish = "", None
+        completion_id, finish, confidence = "", None, None
         received = 0
         async for chunk in response.aiter_bytes():
             received += len(chunk)
@@ -150,7 +156,7 @@ class ServiceClient:
                             raise ServiceFault(f"{self.base_url} is shutting down", lasting=False)
                         if finish in ("superseded", "cancelled"):
                             return None
-                        return Completion(completion_id, "".join(texts), finish)
+                        return Completion(completion_id, "".join(texts), finish, confidence)
                     event = json.loads(payload)
                     if "error" in event:
                         raise ServiceFault(f"{self.base_url} stopped: {_message(event)}")
@@ -158,6 +164,9 @@ class ServiceClient:
                     choice = event["choices"][0]
                     texts.append(str(choice["text"]))
                     finish = choice.get("finish_reason") or finish
+                    logprob = event.get("midfill", {}).get("mean_logprob")
+                    if isinstance(logprob, int | float):
+                        confidence = math.exp(min(logprob, 0.0))
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise ServiceFault(f"{self.base_url} sent something that is not a completion stream") from error
         raise ServiceFault(f"{self.base_url} broke off in the middle of an answer")

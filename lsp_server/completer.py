@@ -126,6 +126,8 @@ class Completer:
                 session=self._sessions.setdefault(request.uri, uuid.uuid4().hex),
             ),
         )
+        if not by_hand:
+            _require_confidence(completion, self.settings.min_confidence)
         text, dropped_by = postprocess(completion.text, Place(prefix, suffix, mode, self.settings.max_lines))
         if dropped_by:
             raise Nothing(f"nothing left of the answer: {dropped_by}")
@@ -170,3 +172,9 @@ class Completer:
             raise Nothing("something else was typed while the completion was on its way")
         text = cached.text[len(typed) :]
         return Answer(cached.completion_id, text, replaced_length(text, gates.rest_of_line(suffix)))
+
+
+def _require_confidence(completion: Completion, per_cent: int) -> None:
+    confidence = completion.confidence
+    if confidence is not None and confidence * 100 < per_cent:
+        raise Nothing(f"the model is not sure ({confidence:.0%}, midfill.minConfidence is {per_cent})")

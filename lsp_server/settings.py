@@ -79,6 +79,15 @@ class Settings:
         minimum=1,
         maximum=512,
     )
+    min_confidence: int = _setting(
+        "minConfidence",
+        "integer",
+        30,
+        "Hide completions to which the model gives less than this many per cent a token, on average; "
+        "0 shows them all, and so does asking by hand.",
+        minimum=0,
+        maximum=100,
+    )
     disabled_languages: tuple[str, ...] = _setting(
         "disabledLanguages",
         "array",

@@ -55,7 +55,7 @@ class Editor:
     def open(self, marked: str, file: str = "main.py", language: str = "python") -> None:
         """Open a document whose cursor is at `║`."""
         before, after = marked.split("║")
-        self.uri = f"file:///work/{self.name}/{file}"
+        self.uri = f"file:///project/{self.name}/{file}"
         self.session.open(self.uri, before + after, language)
         self.line = before.count("\n")
         self.character = len(before.rpartition("\n")[2])

@@ -28,6 +28,7 @@ class Reply:
     delay: float = 0.0
     piece_delay: float = 0.0
     finish: str = "stop"
+    mean_logprob: float | None = -0.1
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
@@ -178,7 +179,7 @@ class ScriptedService:
         for index, piece in enumerate(reply.pieces):
             await asyncio.sleep(reply.piece_delay)
             last = index == len(reply.pieces) - 1
-            self._chunk(writer, event(number, piece, reply.finish if last else None))
+            self._chunk(writer, event(number, piece, reply.finish if last else None, reply.mean_logprob))
             await writer.drain()
         self._chunk(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
@@ -189,13 +190,13 @@ class ScriptedService:
         writer.write(b"%x\r\n%s\r\n" % (len(data), data))
 
 
-def event(number: int, text: str, finish: str | None = None) -> bytes:
+def event(number: int, text: str, finish: str | None = None, mean_logprob: float | None = -0.1) -> bytes:
     """One chunk of a stream, as the service sends it."""
     choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": finish}
     chunk: dict[str, Any] = {"id": f"cmpl-{number}", "object": "text_completion", "model": "scripted"}
     chunk["choices"] = [choice]
     if finish:
         chunk["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        chunk["midfill"] = {"mean_logprob": -0.1, "queue_ms": 0, "prefill_ms": 1, "decode_ms": 1}
+        chunk["midfill"] = {"mean_logprob": mean_logprob, "queue_ms": 0, "prefill_ms": 1, "decode_ms": 1}
     # Unescaped, as services do send it: U+2028 must not break a line of the stream.
     return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"

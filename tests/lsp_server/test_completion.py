@@ -254,3 +254,22 @@ def test_untitled_buffer(editor: Editor) -> None:
     editor.session.open(uri, "x = ")
     assert editor.session.complete(uri, 0, 4)[0]["insertText"] == "pass"
     assert editor.service.completions[0].body["path"] == "Untitled-1"
+
+
+def test_what_the_model_is_not_sure_of_is_shown_on_demand_only(editor: Editor) -> None:
+    """exp(-1.6) is 20 %, below the default of 30."""
+    editor.service.default = Reply(("urn a",), mean_logprob=-1.6)
+    editor.open("def add(a, b):\n    ret║\n")
+    assert editor.texts(AUTOMATIC) == []
+    assert "20%" in editor.why() and "midfill.minConfidence" in editor.why()
+    assert editor.texts(INVOKED) == ["urn a"]
+
+
+def test_the_confidence_asked_for_is_a_setting_and_no_figure_means_shown(editor: Editor) -> None:
+    editor.configure(minConfidence=10)
+    editor.service.default = Reply(("urn a",), mean_logprob=-1.6)
+    editor.open("def add(a, b):\n    ret║\n")
+    assert editor.texts(AUTOMATIC) == ["urn a"]
+    editor.configure(minConfidence=100)
+    editor.service.default = Reply(("urn b",), mean_logprob=None)
+    assert editor.texts(AUTOMATIC) == ["urn b"]

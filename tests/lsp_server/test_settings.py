@@ -86,7 +86,7 @@ def test_change_of_settings_takes_effect_at_once(editor: Editor) -> None:
     editor.configure(disabledLanguages=["python"])
     assert editor.texts() == []
     assert "midfill.disabledLanguages" in editor.why()
-    editor.configure(disabledGlobs=["/work/**/main.py"])
+    editor.configure(disabledGlobs=["/project/**/main.py"])
     assert editor.texts() == []
     editor.configure(enable=False)
     assert editor.texts() == []
@@ -141,10 +141,10 @@ def test_settings_are_pulled_from_editors_that_keep_them(server_env: dict[str, s
         assert (body["prompt"], body["mode"], body["max_tokens"]) == ("s = 'é😀'; x = ", "block", 9)
         assert service.completions[0].headers["authorization"] == "bearer sk-1"
 
-        cell = "vscode-notebook-cell:/work/nb.ipynb#W1"
+        cell = "vscode-notebook-cell:/project/nb.ipynb#W1"
         document = {"uri": cell, "languageId": "python", "version": 1, "text": "y = "}
         notebook = {
-            "uri": "file:///work/nb.ipynb", "notebookType": "jupyter-notebook", "version": 1,
+            "uri": "file:///project/nb.ipynb", "notebookType": "jupyter-notebook", "version": 1,
             "cells": [{"kind": 2, "document": cell}],
         }  # fmt: skip
         session.notify("notebookDocument/didOpen", {"notebookDocument": notebook, "cellTextDocuments": [document]})

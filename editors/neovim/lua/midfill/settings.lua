@@ -9,6 +9,7 @@
 ---@field mode? "auto"|"line"|"block" Complete the rest of the line, a whole block, or decide by the place of the cursor.
 ---@field maxLines? integer Longest completion shown, in lines.
 ---@field maxTokens? integer Most tokens the service may generate for one completion.
+---@field minConfidence? integer Hide completions to which the model gives less than this many per cent a token, on average; 0 shows them all, and so does asking by hand.
 ---@field disabledLanguages? string[] Language identifiers without completions, for example ["markdown", "plaintext"].
 ---@field disabledGlobs? string[] Files without completions, besides those that usually hold secrets; a pattern starting with "!" allows a file again.
 
@@ -22,6 +23,7 @@ return {
   mode = "auto",
   maxLines = 12,
   maxTokens = 128,
+  minConfidence = 30,
   disabledLanguages = {},
   disabledGlobs = {},
 }
