@@ -88,6 +88,9 @@ class Engine:
             with self._changed:
                 while not (self._waiting or self._running or self._stopped):
                     self._changed.wait()
+                waiting = list(self._waiting)
+            self._build_prompts(waiting)
+            with self._changed:
                 self._admit()
                 if self._stopped and not (self._waiting or self._running):
                     return
@@ -105,6 +108,17 @@ class Engine:
                     self._free(sequence)
                     sequence.finish(reason)
 
+    def _build_prompts(self, sequences: list[Sequence]) -> None:
+        """Tokenize, without the lock: `submit` is called on an event loop and must not wait for that."""
+        for sequence in sequences:
+            if sequence.prompt is None and sequence.end_reason is None:
+                try:
+                    sequence.prompt = build_prompt(sequence.request, self._tokenizer, self._runner.context_length)
+                except Exception as fault:  # one request's fault must not reach the others
+                    with self._changed:
+                        self._waiting.remove(sequence)
+                    self._fail(sequence, fault)
+
     def _admit(self) -> None:
         """Give slots to waiting sequences, first come first served; end those that need none any more."""
         still_waiting: deque[Sequence] = deque()
@@ -112,17 +126,13 @@ class Engine:
             if sequence.end_reason is not None:
                 sequence.finish(sequence.end_reason)
                 continue
-            if still_waiting:
-                still_waiting.append(sequence)
-                continue
-            try:
-                if sequence.prompt is None:
-                    context_length = self._runner.context_length
-                    sequence.prompt = build_prompt(sequence.request, self._tokenizer, context_length)
-                slot = self._slots.acquire(sequence.prompt.tokens)
-            except Exception as fault:  # one request's fault must not reach the others
-                self._fail(sequence, fault)
-                continue
+            slot = None
+            if sequence.prompt is not None and not still_waiting:
+                try:
+                    slot = self._slots.acquire(sequence.prompt.tokens)
+                except Exception as fault:  # out of memory ends this request, not the engine
+                    self._fail(sequence, fault)
+                    continue
             if slot is None:
                 still_waiting.append(sequence)
             else:

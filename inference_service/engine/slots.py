@@ -43,8 +43,8 @@ class Slots(Generic[C]):
         if worth:
             best = max(worth, key=lambda i: shared[i])
         elif self._built < self._count:
-            self._built += 1
             self._idle.append(Slot(self._new_cache()))
+            self._built += 1
             shared.append(0)
             best = -1
         elif self._idle:

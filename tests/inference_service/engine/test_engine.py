@@ -204,3 +204,14 @@ async def test_closing_the_stream_frees_the_engine(tiny_model_dir):
         await asyncio.sleep(0.001)
     assert backend.gauges()["num_requests_running"] == 0
     await backend.stop()
+
+
+async def test_a_request_without_memory_fails_alone(loaded):
+    runner = FloatRunner(loaded)
+    engine = Engine(runner, loaded.tokenizer)
+    new_cache = runner.new_cache
+    engine._slots._new_cache = lambda: (_ for _ in ()).throw(MemoryError("no memory"))
+    assert (await Run(engine, prompt=PREFIX, max_tokens=2).result())[1] == "error"
+    engine._slots._new_cache = new_cache
+    assert (await Run(engine, prompt=PREFIX, max_tokens=2).result())[1] == "length"
+    engine.stop()
