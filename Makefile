@@ -12,7 +12,7 @@ run: $(VENV)/serve.done
 test: $(VENV)/dev.done .tools/nvim/bin/nvim
 	$(BIN)/python -m pytest -m "not full"
 
-test-full: $(VENV)/dev.done .tools/nvim/bin/nvim vsix
+test-full: $(VENV)/dev.done .tools/nvim/bin/nvim
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/dev.done
