@@ -18,11 +18,12 @@ from pygls.lsp.server import LanguageServer
 from lsp_server import doctor, logs
 from lsp_server import settings as config
 from lsp_server.answers import ACCEPTED, to_list
-from lsp_server.completer import Completer
+from lsp_server.completer import Answer, Completer
 from lsp_server.connection import Connection
-from lsp_server.documents import Mirror, file_of, snapshot
+from lsp_server.documents import Mirror, Snapshot, file_of, snapshot
 from lsp_server.feedback import Feedback
 from lsp_server.journal import Journal
+from lsp_server.popup import LONGEST_WAIT_S, to_popup
 from lsp_server.status import Status
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class MidfillServer(LanguageServer):
         self.completer = Completer(self.connection, self.status, self.journal, time.monotonic)
         self.feedback = Feedback(lambda: self.connection.client)
         self.problems: list[str] = []
+        self.knows_inline = False
         self._initial: dict[str, Any] = {}
         self._pushed: dict[str, Any] = {}
         self._toggled: bool | None = None
@@ -81,6 +83,18 @@ class MidfillServer(LanguageServer):
         if section:
             self._pushed = section
         await self._apply()
+
+    async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
+        """The completion for `request`; None if there is nothing to show."""
+
+        def text_now() -> str | None:
+            present = self.mirror.open_document(request.uri)
+            return None if present is None else present.source
+
+        answer = await self.completer.complete(request, arrived, by_hand, text_now)
+        if answer is not None:
+            self.feedback.offered(answer.completion_id, len(answer.text))
+        return answer
 
     async def toggle(self) -> bool:
         """Switch completions off or on until the editor is closed or toggled again; the new state."""
@@ -125,6 +139,9 @@ def _lifecycle(server: MidfillServer) -> None:
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
         server.take_initial(params.initialization_options)
+        declared = params.capabilities.text_document
+        # some clients ask without declaring it: those are noticed at their first request
+        server.knows_inline = declared is not None and declared.inline_completion is not None
         plain = server.workspace
         server.protocol._workspace = Mirror(
             plain.root_uri,
@@ -171,23 +188,34 @@ def _documents(server: MidfillServer) -> None:
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def complete(params: types.InlineCompletionParams) -> types.InlineCompletionList:
         arrived, document = time.monotonic(), server.mirror.open_document(params.text_document.uri)
+        server.knows_inline = True
         if document is None:
             return types.InlineCompletionList(items=[])
         request = snapshot(document, params.position, server.folders)
         by_hand = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-
-        def text_now() -> str | None:
-            present = server.mirror.open_document(request.uri)
-            return None if present is None else present.source
-
         try:
-            answer = await server.completer.complete(request, arrived, by_hand, text_now)
-            if answer is not None:
-                server.feedback.offered(answer.completion_id, len(answer.text))
+            answer = await server.complete(request, arrived, by_hand)
             return to_list(answer, request, server.mirror.open_document(request.uri))
         except Exception:  # an error answer would open a popup in VS Code, at each keystroke
             _log_internal_error()
             return types.InlineCompletionList(items=[])
+
+    @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())
+    async def fall_back(params: types.CompletionParams) -> types.CompletionList:
+        arrived, document = time.monotonic(), server.mirror.open_document(params.text_document.uri)
+        nothing = types.CompletionList(is_incomplete=False, items=[])
+        if document is None or server.knows_inline:
+            return nothing
+        request = snapshot(document, params.position, server.folders)
+        try:
+            async with asyncio.timeout(LONGEST_WAIT_S):
+                answer = await server.complete(request, arrived, by_hand=False)
+        except TimeoutError:
+            answer = None
+        except Exception:  # as above
+            _log_internal_error()
+            return nothing
+        return to_popup(answer, request, server.mirror.open_document(request.uri))
 
     @server.feature("textDocument/didShowCompletion")
     async def shown(params: Any) -> None:

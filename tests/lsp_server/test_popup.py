@@ -1,0 +1,83 @@
+"""Editors without inline completion get one item in their popup; all others are left alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lsp_server.scripted_service import Reply, ScriptedService
+from tests.lsp_server.session import Session
+
+URI = "file:///project/main.py"
+
+
+@pytest.fixture
+def old_editor(server_env: dict[str, str], service: ScriptedService) -> Iterator[Session]:
+    """A server whose client has never heard of inline completion."""
+    with Session.start(env=server_env) as session:
+        answer = session.initialize(capabilities={"textDocument": {}}, endpoint=service.url, debounceMs=0)
+        assert answer["capabilities"]["completionProvider"] is not None
+        yield session
+
+
+def popup(session: Session, line: int, character: int) -> dict:
+    position = {"line": line, "character": character}
+    return session.request("textDocument/completion", {"textDocument": {"uri": URI}, "position": position})
+
+
+def test_one_item_that_extends_the_word(old_editor: Session, service: ScriptedService) -> None:
+    service.default = Reply(("urn a + b",))
+    old_editor.open(URI, "def add(a, b):\n    ret\n")
+    answer = popup(old_editor, 1, 7)
+    [item] = answer["items"]
+    assert answer["isIncomplete"]
+    assert item["label"] == "return a + b"
+    assert item["filterText"] == "ret"
+    assert item["textEdit"] == {
+        "range": {"start": {"line": 1, "character": 4}, "end": {"line": 1, "character": 7}},
+        "newText": "return a + b",
+    }
+    assert "return a + b" in item["documentation"]["value"]
+    assert item["command"]["arguments"] == ["cmpl-1"]
+    assert not item["preselect"]
+
+
+def test_several_lines_show_the_first_as_label(old_editor: Session, service: ScriptedService) -> None:
+    service.default = Reply(("total = a\n    return total",))
+    old_editor.open(URI, "def add(a, b):\n    \n")
+    [item] = popup(old_editor, 1, 4)["items"]
+    assert item["label"] == "total = a"
+    assert item["textEdit"]["newText"] == "total = a\n    return total"
+
+
+def test_a_slow_service_does_not_hold_up_the_popup(old_editor: Session, service: ScriptedService) -> None:
+    service.default = Reply(("urn a",), delay=20)
+    old_editor.open(URI, "def add(a, b):\n    ret\n")
+    started = time.monotonic()
+    assert popup(old_editor, 1, 7)["items"] == []
+    assert time.monotonic() - started < 5
+    service.wait(lambda: service.completions[0].gone_after is not None)
+
+
+def test_a_fault_is_an_empty_popup(old_editor: Session, service: ScriptedService) -> None:
+    service.default = Reply(status=500)
+    old_editor.open(URI, "def add(a, b):\n    ret\n")
+    assert popup(old_editor, 1, 7)["items"] == []
+
+
+def test_a_client_with_inline_completion_gets_no_item(server_env: dict[str, str], service: ScriptedService) -> None:
+    service.default = Reply(("urn a",))
+    with Session.start(env=server_env) as session:
+        session.initialize(endpoint=service.url, debounceMs=0)
+        session.open(URI, "def add(a, b):\n    ret\n")
+        assert popup(session, 1, 7) == {"isIncomplete": False, "items": []}
+        assert service.completions == []
+
+
+def test_nor_does_one_that_asked_for_it_undeclared(old_editor: Session, service: ScriptedService) -> None:
+    service.default = Reply(("urn a",))
+    old_editor.open(URI, "def add(a, b):\n    ret\n")
+    assert old_editor.complete(URI, 1, 7)
+    assert popup(old_editor, 1, 7)["items"] == []
