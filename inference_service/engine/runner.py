@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inference_service.model.directory import LoadedModel
 from inference_service.model.kv_cache import KVCache
-from inference_service.model.quantize import use_int8_linears
+from inference_service.model.quantize import int8_linear_works, use_int8_linears
 
 
 def pick_device(device: str) -> torch.device:
@@ -30,9 +30,11 @@ class Runner:
         if self.device.type == "cpu":
             # more threads than this cost a small model more in waiting than they bring
             torch.set_num_threads(threads or min(4, os.cpu_count() or 1))
-            use_int8_linears(self._model, loaded.int8)
             self._dtype = torch.float32
-            self.kernel = "int8 dynamic W8A8 (FBGEMM), float32 KV cache"
+            self.kernel = "float32: this build of torch has no int8 kernel for this processor"
+            if int8_linear_works():
+                use_int8_linears(self._model, loaded.int8)
+                self.kernel = f"int8 dynamic W8A8 ({torch.backends.quantized.engine}), float32 KV cache"
         else:
             self._dtype = torch.bfloat16
             self._model.to(self.device, self._dtype)

@@ -42,6 +42,18 @@ class Int8Linear(nn.Module):
         return torch.ops.quantized.linear_dynamic(x, self._packed, self._reduce_range)
 
 
+def int8_linear_works() -> bool:
+    """Whether this build of torch has the kernel for this processor, and it computes what it should."""
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(64, 128, generator=generator), torch.randn(3, 128, generator=generator)
+    int8, scale = quantize_rows(weight)
+    try:
+        error = Int8Linear(int8, scale)(x) - x @ weight.T
+    except RuntimeError:
+        return False
+    return bool(error.norm() < 0.05 * (x @ weight.T).norm())
+
+
 def use_int8_linears(model: GPT, int8: dict[str, tuple[Tensor, Tensor]]) -> None:
     """Replace the head and each projection of the blocks by an Int8Linear over the given rows, in place.
 

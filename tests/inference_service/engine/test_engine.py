@@ -215,3 +215,15 @@ async def test_a_request_without_memory_fails_alone(loaded):
     engine._slots._new_cache = new_cache
     assert (await Run(engine, prompt=PREFIX, max_tokens=2).result())[1] == "length"
     engine.stop()
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_a_processor_without_the_int8_kernel_is_served_in_float32(tiny_model_dir, monkeypatch, works):
+    monkeypatch.setattr("inference_service.engine.runner.int8_linear_works", lambda: works)
+    backend = LocalBackend(str(tiny_model_dir), device="cpu")
+    await backend.start()
+    chunks = [chunk async for chunk in backend.complete(CompletionRequest(PREFIX, max_tokens=4))]
+    kernel = backend.info()["kernel"]
+    await backend.stop()
+    assert chunks[-1].finish_reason == "length"
+    assert kernel.startswith("int8" if works else "float32")

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from inference_service.model import directory
 from inference_service.model.gpt import GPT, GPTConfig
 from inference_service.model.kv_cache import KVCache
-from inference_service.model.quantize import Int8Linear, dequantize_rows, quantize_rows, use_int8_linears
+from inference_service.model.quantize import (
+    Int8Linear,
+    dequantize_rows,
+    int8_linear_works,
+    quantize_rows,
+    use_int8_linears,
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +105,12 @@ def test_int8_linear_is_close_to_float():
     exact = x @ dequantize_rows(int8, scale).T
     error = (Int8Linear(int8, scale)(x) - exact).norm() / exact.norm()
     assert error < 0.03  # 7-bit inputs where the CPU has no VNNI
+
+
+def test_the_int8_kernel_is_found_to_work_here_and_a_broken_one_is_not(monkeypatch):
+    assert int8_linear_works()
+    monkeypatch.setattr(Int8Linear, "forward", lambda self, x: torch.zeros(3, 64))
+    assert not int8_linear_works()
 
 
 def test_int8_model_predicts_like_the_float_model(loaded, model):
