@@ -76,6 +76,7 @@ class Sequence:
 
     def finish(self, reason: FinishReason, error: str | None = None) -> None:
         """Emit the last chunk. A completion that ends by itself first emits what was held back."""
+        # bytes of an unfinished character stay in the decoder: nobody wants half a letter
         ends_itself = reason in ("stop", "length", "deadline")
         text = self._stopping.finish(whole_lines=reason == "deadline") if ends_itself else ""
         now = time.monotonic()
