@@ -68,7 +68,9 @@ class Attention(nn.Module):
         self.qkv: nn.Module = StackedLinear(config.d_model, config.d_model, kv_width, kv_width)
         self.out: nn.Module = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], cache: KVCache | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor], cache: KVCache | None, layer: int, mask: Tensor | None
+    ) -> Tensor:
         B, T, C = x.shape
         heads = self.qkv(x).view(B, T, self.n_head + 2 * self.n_kv_head, self.head_dim).transpose(1, 2)
         qk, v = heads.split([self.n_head + self.n_kv_head, self.n_kv_head], dim=1)
@@ -77,10 +79,12 @@ class Attention(nn.Module):
         if cache is None:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         else:
-            y = self._attend_cached(q, k, v, cache, layer)
+            y = self._attend_cached(q, k, v, cache, layer, mask)
         return self.out(y.transpose(1, 2).reshape(B, T, C))
 
-    def _attend_cached(self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache, layer: int) -> Tensor:
+    def _attend_cached(
+        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache, layer: int, mask: Tensor | None
+    ) -> Tensor:
         B, H, T, D = q.shape
         k, v = cache.append(layer, k, v)  # (B, K, S, D)
         if T == 1:
@@ -88,9 +92,7 @@ class Attention(nn.Module):
             # (and on a CPU four times faster than scaled_dot_product_attention)
             scores = q.reshape(B, self.n_kv_head, -1, D) * D**-0.5 @ k.transpose(2, 3)
             return (scores.softmax(-1) @ v).reshape(B, H, 1, D)
-        if k.shape[2] == T:
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=cache.causal_mask(T), enable_gqa=True)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
 
 
 class MLP(nn.Module):
@@ -109,8 +111,10 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], cache: KVCache | None, layer: int) -> Tensor:
-        x = x + self.attention(_norm(x), rotary, cache, layer)
+    def forward(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor], cache: KVCache | None, layer: int, mask: Tensor | None
+    ) -> Tensor:
+        x = x + self.attention(_norm(x), rotary, cache, layer, mask)
         return x + self.mlp(_norm(x))
 
 
@@ -152,9 +156,11 @@ class GPT(nn.Module):
         if stop > self.config.context_length:
             raise ValueError(f"{stop} tokens do not fit the context of {self.config.context_length}")
         rotary = self.cos[start:stop], self.sin[start:stop]
+        # only several tokens after cached ones need a mask of their own; it is the same for all layers
+        mask = cache.causal_mask(tokens.shape[1]) if cache is not None and start and tokens.shape[1] > 1 else None
         x = _norm(self.embedding(tokens))
         for layer, block in enumerate(self.blocks):
-            x = block(x, rotary, cache, layer)
+            x = block(x, rotary, cache, layer, mask)
         if cache is not None:
             cache.length = stop
         return _norm(x)

@@ -19,12 +19,13 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._by_bytes = {text: token for token, text in enumerate(tokenizer.vocabulary)}
         self._sorted = sorted(self._by_bytes)
+        self._ids = [self._by_bytes[text] for text in self._sorted]
 
     def continuing(self, typed: bytes) -> list[int]:
         """Ids of all tokens that can come next when `typed` has to be spelled first. Never empty."""
         first = bisect_left(self._sorted, typed)
         last = bisect_left(self._sorted, typed + b"\xff" * 8, lo=first)
-        longer = [self._by_bytes[text] for text in self._sorted[first:last]]
+        longer = self._ids[first:last]
         shorter = [self._by_bytes[typed[:n]] for n in range(1, len(typed)) if typed[:n] in self._by_bytes]
         return longer + shorter
 

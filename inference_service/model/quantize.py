@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from inference_service.model.gpt import GPT, StackedLinear
+from inference_service.model.gpt import GPT
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,7 +49,7 @@ def int8_linear_works() -> bool:
     int8, scale = quantize_rows(weight)
     try:
         error = Int8Linear(int8, scale)(x) - x @ weight.T
-    except RuntimeError:
+    except (RuntimeError, AttributeError):  # no kernel for this processor; no such operator in this torch
         return False
     return bool(error.norm() < 0.05 * (x @ weight.T).norm())
 
@@ -61,17 +61,8 @@ def use_int8_linears(model: GPT, int8: dict[str, tuple[Tensor, Tensor]]) -> None
     """
     model.quantized_head = Int8Linear(*int8["embedding.weight"])
     for layer, block in enumerate(model.blocks):
-        for owner, child in (
-            (block.attention, "qkv"),
-            (block.attention, "out"),
-            (block.mlp, "up"),
-            (block.mlp, "down"),
-        ):
-            path = f"blocks.{layer}.{'mlp' if owner is block.mlp else 'attention'}.{child}"
-            names = (
-                [f"{path}.parts.{i}" for i in range(3)]
-                if isinstance(getattr(owner, child), StackedLinear)
-                else [f"{path}.weight"]
-            )
+        for part, child in (("attention", "qkv"), ("attention", "out"), ("mlp", "up"), ("mlp", "down")):
+            # one matrix, or the parts of a stacked one in their order
+            names = sorted(name for name in int8 if name.startswith(f"blocks.{layer}.{part}.{child}."))
             weights, scales = zip(*(int8[name] for name in names), strict=True)
-            setattr(owner, child, Int8Linear(torch.cat(weights), torch.cat(scales)))
+            setattr(getattr(block, part), child, Int8Linear(torch.cat(weights), torch.cat(scales)))
