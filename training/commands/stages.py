@@ -1,0 +1,37 @@
+"""How a stage registers itself: its imports are inside its functions, for `--help` must not wait for torch."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+class Stages:
+    """The sub-commands of one parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._subparsers = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+
+    def add(
+        self, name: str, run: Callable[[argparse.Namespace], None], does: str, example: str
+    ) -> argparse.ArgumentParser:
+        """A sub-command that `does` something, with an example in its help; the caller adds its arguments."""
+        added = self._subparsers.add_parser(
+            name, help=does, description=does, epilog=f"example: midfill-train {name} {example}"
+        )
+        added.set_defaults(run_stage=run)
+        return added
+
+
+def path_option(to: argparse.ArgumentParser, name: str, default: str, about: str) -> None:
+    """A path with a default that the help tells."""
+    to.add_argument(name, type=Path, default=Path(default), help=f"{about} (default {default})")
+
+
+def corpus_option(to: argparse.ArgumentParser) -> None:
+    path_option(to, "--corpus", ".runs/corpus", "corpus folder")
+
+
+def data_option(to: argparse.ArgumentParser) -> None:
+    path_option(to, "--data", ".runs/data", "folder of tokenizer and shards")
