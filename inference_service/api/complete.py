@@ -26,7 +26,7 @@ async def complete(request: Request) -> Response:
     """`{code, suffix?, max_tokens, temperature, top_k}` → `{completion, tokens, latency_ms, id, model}`."""
     service: Service = request.app.state.service
     service.require_ready()
-    wanted = _wanted(service, await read_object(request), where="")
+    wanted = _wanted(service, await read_object(request), request.scope["midfill.key"], where="")
     (item,) = await _complete(service, request, [wanted])
     if isinstance(item, ApiError):
         if item.param == "prompt":  # as the backend's side calls it
@@ -44,7 +44,7 @@ async def complete_batch(request: Request) -> Response:
     checked: list[CompletionRequest | ApiError] = []
     for position, item in enumerate(body.requests):
         try:
-            checked.append(_wanted(service, item, where=f"requests[{position}]."))
+            checked.append(_wanted(service, item, request.scope["midfill.key"], where=f"requests[{position}]."))
         except ApiError as error:
             checked.append(error)
     good = [item for item in checked if isinstance(item, CompletionRequest)]
@@ -60,7 +60,7 @@ async def complete_batch(request: Request) -> Response:
     return JSONResponse({"results": results})
 
 
-def _wanted(service: Service, value: Any, where: str) -> CompletionRequest:
+def _wanted(service: Service, value: Any, tenant: str, where: str) -> CompletionRequest:
     body = parse(CompleteBody, value, where=where)
     try:
         check_limits(service, (body.code,), body.suffix, body.max_tokens, names=("code", "suffix"))
@@ -74,6 +74,7 @@ def _wanted(service: Service, value: Any, where: str) -> CompletionRequest:
         max_tokens=body.max_tokens,
         temperature=body.temperature,
         top_k=body.top_k,
+        tenant=tenant,
     )
 
 

@@ -106,8 +106,12 @@ def _requests(body: CompletionBody, scope: Scope, headers: Mapping[str, str]) ->
         temperature=body.temperature,
         top_p=body.top_p,
         top_k=body.top_k,
+        min_p=body.min_p,
         stop=body.stops,
         mode=body.mode,
+        tenant=scope["midfill.key"],
+        user=body.user or "",
+        priority=body.priority,
         deadline=None if body.deadline_ms is None else scope["midfill.received"] + body.deadline_ms / 1000,
     )
     requests: list[CompletionRequest] = []

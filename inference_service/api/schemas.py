@@ -55,6 +55,7 @@ class CompletionBody(_Body):
     temperature: float = Field(1.0, ge=0, le=2, description="a number from 0 to 2")
     top_p: float = Field(1.0, gt=0, le=1, description="a number above 0 and up to 1")
     top_k: int = Field(0, ge=0, le=1_000_000, description="an integer from 0 (off) to 1000000")
+    min_p: float = Field(0.0, ge=0, le=1, description="a number from 0 (off) to 1")
     n: int = Field(1, ge=1, le=8, description="an integer from 1 to 8")
     stop: Stop | Annotated[list[Stop], Field(max_length=8)] = Field(
         default_factory=list, description="a string or a list of at most 8 strings of 1 to 256 characters"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,21 @@ class LocalBackend:
     async def start(self) -> None:
         """Load, check and warm up. Raises BadModel or ValueError (device)."""
         self._engine = await asyncio.to_thread(self._load)
-        async for _ in self.complete(_WARM_UP):
+        suffix = _WARM_UP.suffix if self._card.supports_suffix else None
+        async for _ in self.complete(dataclasses.replace(_WARM_UP, suffix=suffix)):
             pass
 
     def _load(self) -> Engine:
         # late, because they bring torch: the service answers /livez meanwhile
         from inference_service.engine.engine import Engine
         from inference_service.engine.runner import Runner
-        from inference_service.model import directory
+        from inference_service.model import loading
 
-        loaded = directory.load(self._path)
-        self._card = ModelCard(loaded.name, loaded.version, loaded.config.context_length, supports_suffix=True)
+        loaded = loading.load(self._path)
+        supports_suffix = loaded.tokenizer.fim.infill is not None
+        self._card = ModelCard(loaded.name, loaded.version, loaded.config.context_length, supports_suffix)
         self._runner = Runner(loaded, self._device, self._threads)
-        return Engine(self._runner, loaded.tokenizer)
+        return Engine(self._runner, loaded.tokenizer, loaded.version)
 
     async def stop(self) -> None:
         if self._engine is not None:
@@ -54,15 +57,13 @@ class LocalBackend:
             "device": self._runner.device.type,
             "kernel": self._runner.kernel,
             "threads": self._runner.threads,
+            "kv_cache_tokens": self._runner.cache_tokens,
             "architecture": self._runner.config.to_dict(),
         }
 
     def gauges(self) -> dict[str, float]:
         engine = self._engine
-        return {
-            "num_requests_running": engine.num_running if engine else 0,
-            "num_requests_waiting": engine.num_waiting if engine else 0,
-        }
+        return engine.gauges() if engine else {}
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         assert self._engine is not None, "start() first"

@@ -1,26 +1,28 @@
-"""The engine: one thread that prefills and decodes all running sequences in turn."""
+"""The engine: one thread that tokenizes, schedules, computes and samples, step after step."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
+from inference_service.engine.block_manager import BlockManager
+from inference_service.engine.completion import Completion
 from inference_service.engine.prompt import build_prompt
-from inference_service.engine.request import Chunk, CompletionRequest, FinishReason
-from inference_service.engine.runner import Runner
-from inference_service.engine.sequence import Sequence
-from inference_service.engine.slots import Slots
+from inference_service.engine.request import Chunk, CompletionRequest
+from inference_service.engine.runner import BLOCK_SIZE, Runner
+from inference_service.engine.sampler import Row, Sampled, sample
+from inference_service.engine.scheduler import Scheduler, Step, Work
+from inference_service.engine.sequence import Sequence as ScheduledSequence
 from inference_service.model.healing import Vocabulary
-from inference_service.model.kv_cache import KVCache
 from inference_service.model.tokenizer import Tokenizer
 
-SLOTS = 16
-PREFILL_CHUNK = 256  # tokens of one sequence before the others get their turn
+MAX_STEP_TOKENS = 256  # a longer step would keep those who decode waiting
+MAX_SEQUENCES = 64
+SPECULATING_SEQUENCES = 4  # with more of them a step has better things to compute than guesses
 
 log = logging.getLogger(__name__)
 
@@ -29,56 +31,68 @@ class Engine:
     """Runs completions on its own thread. Methods are safe to call from any thread.
 
     Newest wins: a request supersedes every unfinished one of the same session. An abort takes effect before the
-    sequence's next step.
+    next step.
     """
 
-    def __init__(self, runner: Runner, tokenizer: Tokenizer) -> None:
-        self._runner, self._tokenizer = runner, tokenizer
+    def __init__(self, runner: Runner, tokenizer: Tokenizer, version: str = "") -> None:
+        self._runner, self._tokenizer, self._version = runner, tokenizer, version
         self._vocabulary = Vocabulary(tokenizer)
-        self._slots: Slots[KVCache] = Slots(SLOTS, runner.new_cache)
-        self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
+        self._blocks = BlockManager(runner.num_blocks, BLOCK_SIZE)
+        self._scheduler = Scheduler(self._blocks, MAX_STEP_TOKENS, MAX_SEQUENCES)
+        self._arrived: list[Completion] = []
+        self._by_sequence: dict[ScheduledSequence, Completion] = {}
+        self._unfinished: dict[str, Completion] = {}
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="midfill-engine", daemon=True)
         self._thread.start()
 
     @property
-    def num_waiting(self) -> int:
-        return len(self._waiting)
+    def num_running(self) -> int:
+        return len(self._scheduler.running)
 
     @property
-    def num_running(self) -> int:
-        return len(self._running)
+    def num_waiting(self) -> int:
+        return len(self._unfinished) - self.num_running
+
+    def gauges(self) -> dict[str, float]:
+        """Instant values and totals by metric name."""
+        return {
+            "num_requests_running": self.num_running,
+            "num_requests_waiting": self.num_waiting,
+            "kv_cache_usage_ratio": self._blocks.usage,
+            "preemptions_total": self._scheduler.preemptions_total,
+        }
 
     def submit(self, request: CompletionRequest, emit: Callable[[Chunk], None]) -> None:
         """Queue a request; `emit` gets its chunks on the engine's thread, the last one with a finish reason."""
-        sequence = Sequence(request, self._tokenizer, emit)
+        completion = Completion(request, self._tokenizer, emit)
         with self._changed:
             if self._stopped:
-                sequence.end_reason = "shutdown"
+                completion.end_reason = "shutdown"
             if request.session is not None:
-                for other in (*self._waiting, *self._running):
+                for other in self._unfinished.values():
                     if other.request.session == request.session:
                         other.end_reason = other.end_reason or "superseded"
-            self._waiting.append(sequence)
+            self._unfinished[request.id] = completion
+            self._arrived.append(completion)
             self._changed.notify()
 
     def cancel(self, completion_id: str) -> bool:
         """End an unfinished request with reason "cancelled"; False when there is none of that id."""
         with self._changed:
-            for sequence in (*self._waiting, *self._running):
-                if sequence.request.id == completion_id and sequence.end_reason is None:
-                    sequence.end_reason = "cancelled"
-                    return True
-        return False
+            completion = self._unfinished.get(completion_id)
+            if completion is None or completion.end_reason is not None:
+                return False
+            completion.end_reason = "cancelled"
+            return True
 
     def stop(self) -> None:
         """End everything with reason "shutdown" and the thread with it."""
         with self._changed:
             self._stopped = True
-            for sequence in (*self._waiting, *self._running):
-                sequence.end_reason = sequence.end_reason or "shutdown"
+            for completion in self._unfinished.values():
+                completion.end_reason = completion.end_reason or "shutdown"
             self._changed.notify()
         self._thread.join()
 
@@ -86,85 +100,109 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not (self._waiting or self._running or self._stopped):
+                while not (self._unfinished or self._stopped):
                     self._changed.wait()
-                waiting = list(self._waiting)
-            self._build_prompts(waiting)
-            with self._changed:
-                self._admit()
-                if self._stopped and not (self._waiting or self._running):
+                if self._stopped and not self._unfinished:
                     return
-                sequences = list(self._running)
-            for sequence in sequences:
-                reason = sequence.end_reason
-                if reason is None:
-                    try:
-                        reason = self._step(sequence)
-                    except Exception as fault:  # one request's fault must not reach the others
-                        self._free(sequence)
-                        self._fail(sequence, fault)
-                        continue
-                if reason is not None:
-                    self._free(sequence)
-                    sequence.finish(reason)
+                arrived, self._arrived = self._arrived, []
+            for completion in arrived:
+                self._admit(completion)
+            self._end_the_unwanted()
+            step = self._scheduler.schedule()
+            if step.work:
+                self._compute(step)
 
-    def _build_prompts(self, sequences: list[Sequence]) -> None:
-        """Tokenize, without the lock: `submit` is called on an event loop and must not wait for that."""
-        for sequence in sequences:
-            if sequence.prompt is None and sequence.end_reason is None:
+    def _admit(self, completion: Completion) -> None:
+        """Tokenize and schedule; not in `submit`, which is called on an event loop and must not wait for that."""
+        request = completion.request
+        if completion.end_reason is not None:
+            self._finish(completion)
+            return
+        try:
+            prompt = build_prompt(request, self._tokenizer, self._runner.context_length)
+            sequence = completion.tokenized(prompt, (request.tenant, self._version))
+            self._scheduler.add(sequence)
+        except Exception as fault:  # one request's fault must not reach the others
+            self._fail(completion, fault)
+        else:
+            self._by_sequence[sequence] = completion
+
+    def _end_the_unwanted(self) -> None:
+        now = time.monotonic()
+        for completion in list(self._by_sequence.values()):
+            deadline = completion.request.deadline
+            if completion.end_reason is None and deadline is not None and now >= deadline:
+                completion.end_reason = "deadline"
+            if completion.end_reason is not None:
+                self._finish(completion)
+
+    def _compute(self, step: Step) -> None:
+        for work in step.work:
+            self._by_sequence[work.sequence].started()
+        try:
+            self._runner.copy(step.copies)
+            sampled = self._forward(step.work)
+        except Exception:  # find whose fault it is: the others go on
+            log.debug("a step failed; computing its requests one by one", exc_info=True)
+            for work in step.work:
                 try:
-                    sequence.prompt = build_prompt(sequence.request, self._tokenizer, self._runner.context_length)
-                except Exception as fault:  # one request's fault must not reach the others
-                    with self._changed:
-                        self._waiting.remove(sequence)
-                    self._fail(sequence, fault)
+                    self._take(work, self._forward([work]))
+                except Exception as fault:
+                    self._fail(self._by_sequence[work.sequence], fault)
+            return
+        for work in step.work:
+            self._take(work, sampled[: work.logits])
+            sampled = sampled[work.logits :]
 
-    def _admit(self) -> None:
-        """Give slots to waiting sequences, first come first served; end those that need none any more."""
-        still_waiting: deque[Sequence] = deque()
-        for sequence in self._waiting:
-            if sequence.end_reason is not None:
-                sequence.finish(sequence.end_reason)
-                continue
-            slot = None
-            if sequence.prompt is not None and not still_waiting:
-                try:
-                    slot = self._slots.acquire(sequence.prompt.tokens)
-                except Exception as fault:  # out of memory ends this request, not the engine
-                    self._fail(sequence, fault)
-                    continue
-            if slot is None:
-                still_waiting.append(sequence)
-            else:
-                sequence.begin(slot)
-                self._running.append(sequence)
-        self._waiting = still_waiting
+    def _forward(self, work: Sequence[Work]) -> list[Sampled]:
+        rows = []
+        for item in work:
+            completion = self._by_sequence[item.sequence]
+            typed = completion.typed
+            for i in range(item.logits):
+                allowed = self._vocabulary.continuing(typed) if typed else None
+                rows.append(Row(completion.sampling, completion.generated + i, allowed))
+        logits = self._runner.forward(work)
+        return sample(logits, rows) if rows else []
 
-    def _step(self, sequence: Sequence) -> FinishReason | None:
-        """One prefill chunk or one decoded token of one sequence."""
-        if sequence.request.deadline is not None and time.monotonic() >= sequence.request.deadline:
-            return "deadline"
-        slot, prompt = sequence.slot, sequence.prompt
-        assert slot is not None and prompt is not None
-        tokens = sequence.prefill_left()
-        if slot.cache.length + len(tokens) > self._runner.context_length:
-            return "length"
-        if len(tokens) > PREFILL_CHUNK:
-            self._runner.prefill(tokens[:PREFILL_CHUNK], slot.cache)
-            return None
-        logits = self._runner.forward(tokens, slot.cache)
-        if len(slot.tokens) == len(prompt.tokens):
-            sequence.prefill_done()
-        return sequence.push(*sequence.sampler.sample(logits, sequence.allowed(self._vocabulary)))
+    def _take(self, work: Work, sampled: Sequence[Sampled]) -> None:
+        """Give the sampled tokens to their completion, as far as the guesses before them were right."""
+        completion = self._by_sequence[work.sequence]
+        guesses = work.tokens[len(work.tokens) - work.drafted :]
+        right = 0
+        while right < work.drafted and sampled[right].token == guesses[right]:
+            right += 1
+        taken = sampled[: right + 1]
+        if work.drafted:
+            completion.verified(work.drafted, right)
+        if any(one.logprob != one.logprob for one in taken):
+            self._fail(completion, FloatingPointError("the model returned NaN"))
+            return
+        self._scheduler.complete(work, [one.token for one in taken])
+        for one in taken:
+            reason = completion.push(*one)
+            if reason is not None:
+                completion.end_reason = reason
+                self._finish(completion)
+                return
+        if len(work.sequence.tokens) >= self._runner.context_length:
+            completion.end_reason = "length"
+            self._finish(completion)
+        elif taken and len(self._scheduler.running) <= SPECULATING_SEQUENCES:
+            completion.guess(self._runner.context_length)
 
-    def _free(self, sequence: Sequence) -> None:
-        assert sequence.slot is not None
+    def _finish(self, completion: Completion, error: str | None = None) -> None:
+        assert completion.end_reason is not None
+        if completion.sequence in self._by_sequence:
+            del self._by_sequence[completion.sequence]
+            self._scheduler.remove(completion.sequence)
         with self._changed:
-            self._running.remove(sequence)
-            self._slots.release(sequence.slot)
+            self._unfinished.pop(completion.request.id, None)
+        completion.finish(completion.end_reason, error)
 
-    def _fail(self, sequence: Sequence, fault: Exception) -> None:
+    def _fail(self, completion: Completion, fault: Exception) -> None:
         # the message of an exception may hold code of the user: only its kind is told
-        log.error("completion %s failed: %s", sequence.request.id, type(fault).__name__)
+        log.error("completion %s failed: %s", completion.request.id, type(fault).__name__)
         log.debug("the fault was", exc_info=fault)
-        sequence.finish("error", f"{type(fault).__name__} in the engine")
+        completion.end_reason = "error"
+        self._finish(completion, f"{type(fault).__name__} in the engine")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference_service.engine.request import CompletionRequest, ContextFile
-from inference_service.model.fim import context_file, fim_head, plain_head
+from inference_service.model.fim import context_file, fim_head, fim_tail, plain_head
 from inference_service.model.healing import split_for_healing
 from inference_service.model.tokenizer import END_OF_TEXT, Tokenizer
 
@@ -26,20 +26,23 @@ class Prompt:
 
 
 def build_prompt(request: CompletionRequest, tokenizer: Tokenizer, context_length: int) -> Prompt:
-    """Context files, head with suffix, and as much of the prefix as fits, in that order.
+    """Context files, head, as much of the prefix as fits, and tail, in that order; where the suffix stands is the
+    model's format.
 
     `max_tokens` is kept free. The shares of suffix and context are fixed, so neither moves while somebody types.
     """
     budget = context_length - min(request.max_tokens, context_length // 2)
     context = _context(request.context, tokenizer, int(budget * CONTEXT_SHARE))
+    tail: list[int] = []
     if request.suffix is None:
         head = plain_head(tokenizer, request.path)
     else:
         suffix = tokenizer.encode(request.suffix[: CHARS_A_TOKEN * budget])[: int(budget * SUFFIX_SHARE)]
-        head = fim_head(tokenizer, request.path, suffix)
+        head, tail = fim_head(tokenizer, request.path, suffix), fim_tail(tokenizer, request.path, suffix)
     prefix, typed = split_for_healing(tokenizer, tokenizer.encode(cut_text(request.prompt, context_length)))
-    prefix = cut_prefix(prefix, max(budget - len(context) - len(head), CUT_STEP), tokenizer)
-    return Prompt([*context, *head, *prefix] or [tokenizer.sentinel(END_OF_TEXT)], typed)
+    before = [*tokenizer.begin, *context, *head]
+    prefix = cut_prefix(prefix, max(budget - len(before) - len(tail), CUT_STEP), tokenizer)
+    return Prompt([*before, *prefix, *tail] or [tokenizer.sentinel(END_OF_TEXT)], typed)
 
 
 def cut_text(prefix: str, context_length: int) -> str:

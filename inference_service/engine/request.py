@@ -26,7 +26,8 @@ class CompletionRequest:
     stands at the end of the file. `mode` "line" ends before the first newline, "block" when the indentation
     falls below the block that is being written, "auto" leaves the end to the model. `session` names the
     document (tenant and document): a newer request of the same session supersedes the older one.
-    `deadline` is a `time.monotonic()` instant; past it the best whole-line part is returned.
+    Cached prefixes are shared within a `tenant` only; engine time is dealt fairly among its `user`s, smaller
+    `priority` first. `deadline` is a `time.monotonic()` instant; past it the best whole-line part is returned.
     """
 
     prompt: str
@@ -37,11 +38,15 @@ class CompletionRequest:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     mode: Mode = "auto"
     session: str | None = None
     deadline: float | None = None
+    tenant: str = ""
+    user: str = ""
+    priority: int = 0
     id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
 
 

@@ -1,46 +1,95 @@
-"""From the logits of one position to a token."""
+"""From logits to tokens, for all rows of a step at once."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from inference_service.engine.request import CompletionRequest
+_COLDEST = 1e-4  # below that the quotient would overflow, and it is greedy anyway
 
 
-class Sampler:
-    """Greedy at temperature 0, else temperature, top-k and top-p (nucleus, Holtzman et al. 2020), in that order.
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Greedy at temperature 0, else temperature, top-k, top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024),
+    in that order; `top_k` 0, `top_p` 1 and `min_p` 0 are off. Without a seed one is drawn."""
 
-    Draws come from a generator of its own, so a seed gives the same text whatever else the engine computes.
-    """
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
 
-    def __init__(self, request: CompletionRequest) -> None:
-        self._temperature, self._top_k, self._top_p = request.temperature, request.top_k, request.top_p
-        self._generator = torch.Generator()
-        if request.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(request.seed)
+    def __post_init__(self) -> None:
+        if self.seed is None:
+            object.__setattr__(self, "seed", secrets.randbits(64))
 
-    def sample(self, logits: Tensor, allowed: list[int] | None) -> tuple[int, float]:
-        """logits (V,) float32 -> (token, its log probability in nats before temperature and cuts).
+    def uniform(self, number: int) -> float:
+        """The random number in 0..1 that picks generated token `number`.
 
-        With `allowed` only those ids can come out. Raises FloatingPointError on NaN.
+        It depends on the seed and the number only (Salmon et al. 2011, counter-based), so a seed gives the same
+        text whatever else is in the batch, and a guessed token is checked against the one that would be drawn.
         """
-        logprobs = logits.log_softmax(-1).cpu()
-        if torch.isnan(logprobs[0]):
-            raise FloatingPointError("the model returned NaN")
-        candidates = torch.tensor(allowed) if allowed is not None else None
-        scores = logprobs[candidates] if candidates is not None else logprobs
-        choice = int(scores.argmax()) if self._temperature == 0 else self._draw(scores / self._temperature)
-        token = int(candidates[choice]) if candidates is not None else choice
-        return token, float(logprobs[token])
+        assert self.seed is not None
+        return float(np.random.Generator(np.random.Philox(key=self.seed & (2**64 - 1), counter=number)).random())
 
-    def _draw(self, scores: Tensor) -> int:
-        count = len(scores)
-        values, indices = scores.topk(min(self._top_k, count) if self._top_k > 0 else count)  # descending
-        probabilities = values.softmax(-1)
-        if self._top_p < 1:
-            before = probabilities.cumsum(-1) - probabilities
-            probabilities = probabilities.masked_fill(before >= self._top_p, 0.0)
-        return int(indices[torch.multinomial(probabilities, 1, generator=self._generator)])
+
+class Row(NamedTuple):
+    """How to sample one row: `number` counts the generated tokens; with `allowed` only those ids can come out."""
+
+    sampling: Sampling
+    number: int
+    allowed: list[int] | None = None
+
+
+class Sampled(NamedTuple):
+    """A token and its log probability in nats before temperature and cuts; NaN when the logits were not finite."""
+
+    token: int
+    logprob: float
+
+
+def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sampled]:
+    """logits (R, V) float32 on any device, one for each of `rows`. One copy to the host for all of them."""
+    normaliser = logits.logsumexp(-1)
+    scores = logits
+    if any(row.allowed is not None for row in rows):
+        scores = logits.clone()
+        for i, row in enumerate(rows):
+            if row.allowed is not None:
+                allowed = torch.tensor(row.allowed, device=logits.device)
+                scores[i] = torch.full_like(scores[i], -torch.inf).index_copy_(0, allowed, logits[i, allowed])
+    tokens = scores.argmax(-1)
+    drawn = [i for i, row in enumerate(rows) if row.sampling.temperature > 0]
+    if drawn:
+        index = torch.tensor(drawn, device=logits.device)
+        tokens[index] = _draw(scores[index], [rows[i] for i in drawn])
+    logprobs = logits.gather(-1, tokens[:, None])[:, 0] - normaliser
+    packed = torch.stack([tokens.double(), logprobs.double()]).tolist()
+    return [Sampled(int(token), logprob) for token, logprob in zip(*packed, strict=True)]
+
+
+def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:
+    """(R, V) -> (R,) token ids by the inverse of the cumulated probability, most probable tokens first."""
+
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, device=scores.device)[:, None]
+
+    temperature = column([max(row.sampling.temperature, _COLDEST) for row in rows])
+    values, order = (scores / temperature).sort(dim=-1, descending=True, stable=True)
+    rank = torch.arange(scores.shape[-1], device=scores.device)
+    top_k = column([float(row.sampling.top_k or scores.shape[-1]) for row in rows])
+    probabilities = values.masked_fill(rank >= top_k, -torch.inf).softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    cut = before >= column([row.sampling.top_p if row.sampling.top_p < 1 else 2.0 for row in rows])
+    cut |= probabilities < column([row.sampling.min_p for row in rows]) * probabilities[:, :1]
+    kept = probabilities.masked_fill(cut, 0.0)
+    cumulated = kept.cumsum(-1)
+    target = column([row.sampling.uniform(row.number) for row in rows]) * cumulated[:, -1:]
+    choice = torch.searchsorted(cumulated, target, right=True).clamp_max((kept > 0).sum(-1, keepdim=True) - 1)
+    return order.gather(-1, choice)[:, 0]

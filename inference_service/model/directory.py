@@ -1,9 +1,14 @@
-"""Model directories: config.json, model.safetensors, tokenizer.tiktoken, golden.json, card.md, manifest.json."""
+"""Model directories: config.json, model.safetensors, tokenizer.tiktoken, golden.json, card.md, manifest.json.
+
+Matrices are stored as int8 rows (`name` int8, `name.scale` float32) or int4 groups (`name` uint8, two weights a byte,
+`name.scale` float16); gains, biases and position tables as float32.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inference_service.model.gpt import GPT, GPTConfig
+from inference_service.model.int4 import dequantize_groups, pack, unpack
 from inference_service.model.location import BadModel
 from inference_service.model.quantize import dequantize_rows, quantize_rows
 from inference_service.model.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, 2)  # 1 had nothing but int8 rows
 _FILES = ("config.json", "model.safetensors", "tokenizer.tiktoken", "golden.json", "card.md")
 
 
@@ -26,7 +33,8 @@ _FILES = ("config.json", "model.safetensors", "tokenizer.tiktoken", "golden.json
 class LoadedModel:
     """A checked model directory in memory. `version` is a short digest of its files.
 
-    `int8` holds (weight, scale) by parameter name for the quantized matrices.
+    By parameter name: `int8` holds (weight, scale) of the quantized matrices, int4 ones widened to int8 rows;
+    `floats` holds everything else.
     """
 
     path: Path
@@ -35,13 +43,20 @@ class LoadedModel:
     config: GPTConfig
     tokenizer: Tokenizer
     int8: dict[str, tuple[Tensor, Tensor]]
+    floats: dict[str, Tensor]
     golden: list[dict[str, Any]]
 
     def build_float(self) -> GPT:
         """The model with all weights as float32, on the CPU, in evaluation mode."""
         model = GPT(self.config)
-        model.load_state_dict({name: dequantize_rows(*pair) for name, pair in self.int8.items()})
+        matrices = {name: dequantize_rows(*pair) for name, pair in self.int8.items()}
+        model.load_state_dict(matrices | self.floats)  # which widens types while it copies
         return model.eval().requires_grad_(False)
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter is a projection or an embedding, which are quantized."""
+    return parameter.dim() == 2 and not name.startswith("positions")
 
 
 def write(
@@ -51,20 +66,31 @@ def write(
     golden: list[dict[str, Any]],
     card: str,
     extra: dict[str, Any],
+    int4: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> None:
-    """Quantize `model` and write a complete directory; `extra` is training provenance for config.json."""
+    """Quantize `model` and write a complete directory; `extra` is training provenance for config.json.
+
+    `int4` gives (codes, scale) of the matrices that are to be stored as int4 groups; the others become int8 rows.
+    """
     path.mkdir(parents=True, exist_ok=True)
+    int4 = int4 or {}
     tensors = {}
     for name, parameter in model.state_dict().items():
-        weight, scale = quantize_rows(parameter)
-        tensors[name], tensors[f"{name}.scale"] = weight, scale
-    save_file(tensors, path / "model.safetensors")
+        if name in int4:
+            codes, scale = int4[name]
+            tensors[name], tensors[f"{name}.scale"] = pack(codes), scale
+        elif is_matrix(name, parameter):
+            tensors[name], tensors[f"{name}.scale"] = quantize_rows(parameter)
+        else:
+            tensors[name] = parameter.detach().float()
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path / "model.safetensors")
+    (path / "model.safetensors").chmod(0o644)  # the library lets only its owner read it, and services run as another
     tokenizer.save(path / "tokenizer.tiktoken")
     config = {
         "format": FORMAT,
         "architecture": model.config.to_dict(),
-        "quantization": "int8 per output channel, symmetric",
-        "fim_format": "spm2",
+        "quantization": _describe(int4),
+        "fim_format": tokenizer.fim.name,
         "context_length": model.config.context_length,
         "tokenizer_sha256": tokenizer.digest,
         "training": extra,
@@ -73,6 +99,13 @@ def write(
     (path / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
     (path / "card.md").write_text(card)
     write_manifest(path)
+
+
+def _describe(int4: Mapping[str, tuple[Tensor, Tensor]]) -> str:
+    if not int4:
+        return "int8 per output channel, symmetric"
+    codes, scale = next(iter(int4.values()))
+    return f"int4 in groups of {codes.shape[1] // scale.shape[1]}, symmetric"
 
 
 def write_manifest(path: Path) -> None:
@@ -91,15 +124,14 @@ def load(path: Path) -> LoadedModel:
                     f"{path / name} is damaged or half copied (its SHA-256 is not the manifest's): copy it again"
                 )
         config = json.loads((path / "config.json").read_text())
-        if config["format"] != FORMAT:
-            raise BadModel(f"{path} has format {config['format']}, this version reads {FORMAT}")
+        if config["format"] not in _READABLE:
+            raise BadModel(f"{path} has format {config['format']}, this version reads 1 to {FORMAT}")
         architecture = GPTConfig(**config["architecture"])
         tokenizer = Tokenizer.load(path / "tokenizer.tiktoken")
         if tokenizer.digest != config["tokenizer_sha256"]:
             raise BadModel(f"{path}: the tokenizer is not the one that the model was trained with")
-        tensors = load_file(path / "model.safetensors")
-        int8 = {name: (tensors[name], tensors[f"{name}.scale"]) for name in tensors if not name.endswith(".scale")}
-        _check_shapes(path, architecture, int8)
+        int8, floats = _widen(path, load_file(path / "model.safetensors"))
+        _check_shapes(path, architecture, {name: weight for name, (weight, _) in int8.items()} | floats)
         golden = json.loads((path / "golden.json").read_text())
     except FileNotFoundError as error:
         raise BadModel(f"{error.filename} is missing: this is no complete model directory") from error
@@ -108,13 +140,37 @@ def load(path: Path) -> LoadedModel:
             raise
         raise BadModel(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     version = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
-    return LoadedModel(path, path.resolve().name, version, architecture, tokenizer, int8, golden)
+    return LoadedModel(path, path.resolve().name, version, architecture, tokenizer, int8, floats, golden)
 
 
-def _check_shapes(path: Path, config: GPTConfig, int8: dict[str, tuple[Tensor, Tensor]]) -> None:
+def _widen(path: Path, stored: dict[str, Tensor]) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """What model.safetensors holds -> int8 rows, and everything that is not quantized."""
+    int8, floats = {}, {}
+    for name, tensor in stored.items():
+        if name.endswith(".scale"):
+            continue
+        if tensor.is_floating_point():
+            floats[name] = tensor
+            continue
+        scale = stored.get(f"{name}.scale")
+        if tensor.dtype == torch.int8 and scale is not None and scale.shape == tensor.shape[:1]:
+            int8[name] = tensor, scale
+        elif tensor.dtype == torch.uint8 and scale is not None and _are_groups(tensor, scale):
+            int8[name] = quantize_rows(dequantize_groups(unpack(tensor), scale))
+        else:
+            raise BadModel(f"{path}: weight {name} is neither int8 rows nor int4 groups with their scales")
+    return int8, floats
+
+
+def _are_groups(packed: Tensor, scale: Tensor) -> bool:
+    same_rows = packed.dim() == scale.dim() == 2 and len(packed) == len(scale)
+    return same_rows and scale.shape[1] > 0 and packed.shape[1] * 2 % scale.shape[1] == 0
+
+
+def _check_shapes(path: Path, config: GPTConfig, weights: dict[str, Tensor]) -> None:
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in GPT(config).state_dict().items()}
-    found = {name: tuple(weight.shape) for name, (weight, _) in int8.items()}
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
     if expected != found:
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         raise BadModel(f"{path}: weights do not fit the configuration, first at {differing[0]}")

@@ -17,7 +17,7 @@ class Vocabulary:
     """Which tokens begin with given bytes, or are a beginning of them."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._by_bytes = {text: token for token, text in enumerate(tokenizer.vocabulary)}
+        self._by_bytes = {text: token for token, text in enumerate(tokenizer.vocabulary) if text}
         self._sorted = sorted(self._by_bytes)
         self._ids = [self._by_bytes[text] for text in self._sorted]
 
@@ -33,17 +33,30 @@ class Vocabulary:
 def split_for_healing(tokenizer: Tokenizer, tokens: list[int]) -> tuple[list[int], bytes]:
     """Cut the last word off encoded text: (tokens to prefill, bytes to spell again).
 
-    A line break with its indentation stays: every continuation keeps that boundary.
+    A line break with its indentation stays where every continuation keeps that boundary. With most tokenizers the
+    next word takes the last blank of the indentation, which therefore goes too.
     """
     removed = b""
     kept = len(tokens)
     while kept:
         text = tokenizer.token_bytes(tokens[kept - 1])
-        if b"\n" in text or len(text) + len(removed) > _LONGEST:
+        if len(text) + len(removed) > _LONGEST:
             break
         joined = (text + removed).decode("utf-8", "replace")
+        if b"\n" in text and _ends_a_piece(tokenizer, text.decode("utf-8", "replace"), joined + "x"):
+            break
         if removed and len(tokenizer.words(joined)) > 1:
             break
         removed = text + removed
         kept -= 1
     return tokens[:kept], removed
+
+
+def _ends_a_piece(tokenizer: Tokenizer, beginning: str, text: str) -> bool:
+    """Whether `text` is split right after its `beginning`."""
+    length = 0
+    for word in tokenizer.words(text):
+        length += len(word)
+        if length >= len(beginning):
+            break
+    return length == len(beginning)

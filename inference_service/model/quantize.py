@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,12 @@ from inference_service.model.gpt import GPT
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """(out, in) float -> int8 of the same shape in -127..127 and float32 scales (out,)."""
     weight = weight.detach().float()
-    scale = weight.abs().amax(dim=1).clamp_min(1e-8) / 127
-    return (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int8), scale
+    scale = torch.linalg.vector_norm(weight, ord=torch.inf, dim=1).clamp_min(1e-8) / 127
+    return (weight / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
 
 
 def dequantize_rows(weight: Tensor, scale: Tensor) -> Tensor:
-    return weight.float() * scale[:, None]
+    return weight.float() * scale[..., None]
 
 
 class Int8Linear(nn.Module):
@@ -27,7 +28,7 @@ class Int8Linear(nn.Module):
     The kernel is FBGEMM's. Without VNNI instructions it sums pairs in 16 bits, so inputs use 7 bits there.
     """
 
-    def __init__(self, weight: Tensor, scale: Tensor) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
         with warnings.catch_warnings():
             # torch announces the end of quantized tensors; the torch we pin has them, and the tests would tell
@@ -35,11 +36,22 @@ class Int8Linear(nn.Module):
             packed = torch._make_per_channel_quantized_tensor(
                 weight, scale, torch.zeros_like(scale, dtype=torch.long), 0
             )
-        self._packed = torch.ops.quantized.linear_prepack(packed, None)
+        self._packed = torch.ops.quantized.linear_prepack(packed, None if bias is None else bias.detach().float())
         self._reduce_range = not torch.cpu._is_vnni_supported()
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic(x, self._packed, self._reduce_range)
+
+
+class Int8Embedding(nn.Module):
+    """Token ids -> float32 rows of an int8 table, widened as they are looked up."""
+
+    def __init__(self, weight: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self._weight, self._scale = weight, scale
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return dequantize_rows(self._weight[tokens], self._scale[tokens])
 
 
 def int8_linear_works() -> bool:
@@ -54,15 +66,26 @@ def int8_linear_works() -> bool:
     return bool(error.norm() < 0.05 * (x @ weight.T).norm())
 
 
-def use_int8_linears(model: GPT, int8: dict[str, tuple[Tensor, Tensor]]) -> None:
-    """Replace the head and each projection of the blocks by an Int8Linear over the given rows, in place.
+def use_int8_linears(model: GPT, int8: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Replace the head, the embeddings of tokens and each projection of the blocks by their int8 form, in place.
 
-    `int8` maps state-dict names to (weight, scale).
+    `int8` maps state-dict names to (weight, scale); matrices that it lacks are quantized here, one after the other.
     """
-    model.quantized_head = Int8Linear(*int8["embedding.weight"])
+    head = "embedding.weight" if model.unembedding is None else "unembedding.weight"
+    model.unembedding = Int8Linear(*(int8.get(head) or quantize_rows(model.head_weight)))
+    for name in ("embedding", "bigrams"):
+        table = getattr(model, name)
+        if table is not None:
+            setattr(model, name, Int8Embedding(*(int8.get(f"{name}.weight") or quantize_rows(table.weight))))
     for layer, block in enumerate(model.blocks):
         for part, child in (("attention", "qkv"), ("attention", "out"), ("mlp", "up"), ("mlp", "down")):
+            projection: nn.Module = getattr(getattr(block, part), child)
             # one matrix, or the parts of a stacked one in their order
-            names = sorted(name for name in int8 if name.startswith(f"blocks.{layer}.{part}.{child}."))
-            weights, scales = zip(*(int8[name] for name in names), strict=True)
-            setattr(getattr(block, part), child, Int8Linear(torch.cat(weights), torch.cat(scales)))
+            rows = [
+                int8.get(f"blocks.{layer}.{part}.{child}.{name}") or quantize_rows(matrix)
+                for name, matrix in projection.named_parameters()
+                if matrix.dim() == 2
+            ]
+            weights, scales = zip(*rows, strict=True)
+            quantized = Int8Linear(torch.cat(weights), torch.cat(scales), projection.bias)  # type: ignore[arg-type]
+            setattr(getattr(block, part), child, quantized)

@@ -17,7 +17,7 @@ from inference_service.engine.request import CompletionRequest
 from inference_service.model.tokenizer import Tokenizer
 from training.evaluate.infilling import Hole, line_holes
 from training.evaluate.loss import windows
-from training.shards import open_shard
+from training.shards import open_split
 
 THRESHOLDS = (0, 10, 20, 30, 40, 50, 60, 70)  # per cent
 SEED = 7
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     args = parser.parse_args()
     tokenizer = Tokenizer.load(args.data / "tokenizer.tiktoken")
-    pieces = windows(open_shard(args.data, "heldout", tokenizer), tokenizer, 500, SEED)
+    pieces = windows(open_split(args.data, "heldout", tokenizer), tokenizer, 500, SEED)
     holes = line_holes(pieces, 350, SEED, whole_line=False) + line_holes(pieces, 100, SEED, whole_line=True)
     outcomes = asyncio.run(complete(args.model, holes))
     right = sum(exact for _, exact, _ in outcomes)

@@ -17,7 +17,7 @@ PREFIX = "import os\n\n\ndef read(path):\n    with open(path) as file:\n        
 
 
 class FloatRunner(Runner):
-    """float32 weights: batch-size effects of int8 activations must not blur what is tested here."""
+    """float32 activations: what rounding them depends on, the company in a step, must not blur what is tested."""
 
     def __init__(self, loaded):
         super().__init__(loaded, "cpu", 1)
@@ -103,7 +103,7 @@ async def test_cache_state_and_company_do_not_change_the_text(engine):
 async def test_long_prompts_in_chunks_give_the_same_text(engine, loaded, monkeypatch):
     prompt = PREFIX * 8
     whole, _ = await Run(engine, prompt=prompt, max_tokens=8).result()
-    monkeypatch.setattr("inference_service.engine.engine.PREFILL_CHUNK", 7)
+    monkeypatch.setattr("inference_service.engine.engine.MAX_STEP_TOKENS", 7)
     other = Engine(FloatRunner(loaded), loaded.tokenizer)
     chunked, _ = await Run(other, prompt=prompt, max_tokens=8).result()
     other.stop()
@@ -163,7 +163,7 @@ async def test_the_newest_request_of_a_session_wins(engine):
 
 
 async def test_cancel_while_running_and_while_waiting(engine):
-    runs = [Run(engine, prompt=PREFIX, max_tokens=200) for _ in range(20)]  # more than there are slots
+    runs = [Run(engine, prompt=PREFIX, max_tokens=200) for _ in range(80)]  # more than run at once
     await runs[0].first_text()
     for run in runs:
         assert engine.cancel(run.request.id)
@@ -176,15 +176,6 @@ async def test_a_deadline_returns_what_there_is(engine):
     run = Run(engine, prompt=PREFIX, max_tokens=200, deadline=time.monotonic() + 0.05)
     _, reason = await run.result()
     assert reason == "deadline"
-
-
-async def test_a_fault_in_one_request_leaves_the_others_alone(engine):
-    good = Run(engine, prompt=PREFIX, max_tokens=30)
-    bad = Run(engine, prompt="bad", max_tokens=30, temperature=1e-45)  # scores overflow to infinity, NaN after softmax
-    assert (await bad.result())[1] == "error"
-    assert bad.chunks[-1].error
-    assert (await good.result())[1] == "length"
-    assert (await Run(engine, prompt=PREFIX, max_tokens=2).result())[1] == "length"
 
 
 async def test_stopping_the_engine_ends_requests_with_shutdown(loaded):
@@ -209,24 +200,75 @@ async def test_closing_the_stream_frees_the_engine(tiny_model_dir):
     await backend.stop()
 
 
-async def test_a_request_without_memory_fails_alone(loaded):
-    runner = FloatRunner(loaded)
-    engine = Engine(runner, loaded.tokenizer)
-    new_cache = runner.new_cache
-    engine._slots._new_cache = lambda: (_ for _ in ()).throw(MemoryError("no memory"))
-    assert (await Run(engine, prompt=PREFIX, max_tokens=2).result())[1] == "error"
-    engine._slots._new_cache = new_cache
-    assert (await Run(engine, prompt=PREFIX, max_tokens=2).result())[1] == "length"
+class FaultyRunner(FloatRunner):
+    """Faulty for one tenant."""
+
+    def __init__(self, loaded, fault):
+        super().__init__(loaded)
+        self._fault = fault
+
+    def forward(self, work):
+        logits = super().forward(work)
+        for row, item in zip(logits, [one for one in work for _ in range(one.logits)], strict=True):
+            if item.sequence.root[0] == "unlucky":
+                self._fault(row)
+        return logits
+
+
+def out_of_memory(_row):
+    raise MemoryError("no memory")
+
+
+@pytest.mark.parametrize("fault", [out_of_memory, lambda row: row.fill_(float("nan"))])
+async def test_a_fault_in_one_request_leaves_the_others_alone(loaded, fault):
+    engine = Engine(FaultyRunner(loaded, fault), loaded.tokenizer)
+    good = Run(engine, prompt=PREFIX, max_tokens=30)
+    bad = Run(engine, prompt=PREFIX, max_tokens=30, tenant="unlucky")
+    assert (await bad.result())[1] == "error"
+    assert bad.chunks[-1].error
+    text, reason = await good.result()
     engine.stop()
+    assert reason == "length"
+    healthy = Engine(FloatRunner(loaded), loaded.tokenizer)
+    assert (await Run(healthy, prompt=PREFIX, max_tokens=30).result())[0] == text
+    healthy.stop()
 
 
-@pytest.mark.parametrize("works", [True, False])
-async def test_a_processor_without_the_int8_kernel_is_served_in_float32(tiny_model_dir, monkeypatch, works):
-    monkeypatch.setattr("inference_service.engine.runner.int8_linear_works", lambda: works)
+async def test_a_processor_without_the_int8_kernel_is_served_in_float32(tiny_model_dir, monkeypatch):
+    monkeypatch.setattr("inference_service.engine.runner.int8_linear_works", lambda: False)
+    monkeypatch.setattr("inference_service.engine.runner._CANDIDATE_TOKENS", ())
     backend = LocalBackend(str(tiny_model_dir), device="cpu")
     await backend.start()
     chunks = [chunk async for chunk in backend.complete(CompletionRequest(PREFIX, max_tokens=4))]
     kernel = backend.info()["kernel"]
     await backend.stop()
     assert chunks[-1].finish_reason == "length"
-    assert kernel.startswith("int8" if works else "float32")
+    assert kernel.startswith("float32")
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "seed": 5}])
+async def test_guessing_ahead_does_not_change_the_text(loaded, monkeypatch, sampling):
+    repeating = "def add(a, b):\n    return a + b\n\n\n" * 4
+    texts = []
+    for sequences in (0, 4):
+        monkeypatch.setattr("inference_service.engine.engine.SPECULATING_SEQUENCES", sequences)
+        engine = Engine(FloatRunner(loaded), loaded.tokenizer)
+        texts.append((await Run(engine, prompt=repeating, max_tokens=40, **sampling).result())[0])
+        engine.stop()
+    assert texts[0] == texts[1]
+
+
+async def test_tenants_do_not_share_cached_prompts(engine):
+    await Run(engine, prompt=PREFIX, max_tokens=2, tenant="a").result()
+    other, same = Run(engine, prompt=PREFIX, max_tokens=2, tenant="b"), Run(engine, prompt=PREFIX, tenant="a")
+    await other.result()
+    await same.result()
+    assert other.stats.cached_tokens == 0 < same.stats.cached_tokens
+
+
+async def test_choices_of_one_prompt_share_its_prefill(engine):
+    runs = [Run(engine, prompt=PREFIX * 4, max_tokens=4, temperature=1.0, seed=n) for n in range(4)]
+    for run in runs:
+        await run.result()
+    fresh = [run.stats.prompt_tokens - run.stats.cached_tokens for run in runs]
+    assert sorted(fresh)[:3] == [1, 1, 1]

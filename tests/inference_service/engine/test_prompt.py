@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference_service.engine.block_manager import common_prefix
 from inference_service.engine.prompt import build_prompt
 from inference_service.engine.request import CompletionRequest, ContextFile
-from inference_service.engine.slots import common_prefix
 from inference_service.model.tokenizer import FILE_SEP, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, Tokenizer
 from tests.conftest import BUNDLED_NANO
 

@@ -27,6 +27,17 @@ def model(loaded):
     return loaded.build_float()
 
 
+SMALL = {
+    "vocab_size": 64,
+    "n_layer": 1,
+    "n_head": 4,
+    "n_kv_head": 2,
+    "d_model": 32,
+    "d_ff": 64,
+    "context_length": 16,
+}
+
+
 def new_cache(config: GPTConfig) -> KVCache:
     return KVCache(
         config.n_layer,
@@ -78,17 +89,109 @@ def test_more_tokens_than_the_context_is_an_error(model):
 
 @pytest.mark.parametrize("wrong", [{"n_head": 3}, {"n_kv_head": 3, "n_head": 4}])
 def test_impossible_shapes_are_refused(wrong):
-    shape = {
-        "vocab_size": 16,
-        "n_layer": 1,
-        "n_head": 4,
-        "n_kv_head": 2,
-        "d_model": 32,
-        "d_ff": 64,
-        "context_length": 8,
-    }
     with pytest.raises(ValueError, match="n_head"):
-        GPTConfig(**(shape | wrong))
+        GPTConfig(**(SMALL | wrong))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"norm": "layr"}, "norm must be one of rms, layer"),
+        ({"norm": "layer"}, "needs a norm_eps above 0"),
+        ({"activation": "relu"}, "activation must be one of"),
+        ({"head_dim": 7}, "even head_dim"),
+        ({"n_layer": 0}, "n_layer must be a whole number above 0"),
+        ({"d_ff": 1.5}, "d_ff must be a whole number above 0"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        GPTConfig(**SMALL | wrong)
+
+
+def test_parameters_and_settings_of_existing_models_keep_their_names():
+    """Directories, checkpoints and recipes that exist must load."""
+    old = SMALL | {"rope_base": 10000.0, "logit_softcap": 15.0}
+    assert GPTConfig(**old) == GPTConfig(**SMALL) == GPTConfig(**GPTConfig(**SMALL).to_dict())
+    assert list(GPT(GPTConfig(**old)).state_dict()) == [
+        "embedding.weight",
+        "blocks.0.attention.qkv.parts.0",
+        "blocks.0.attention.qkv.parts.1",
+        "blocks.0.attention.qkv.parts.2",
+        "blocks.0.attention.out.weight",
+        "blocks.0.mlp.up.weight",
+        "blocks.0.mlp.down.weight",
+    ]
+
+
+configs = st.fixed_dictionaries(
+    {
+        "positions": st.sampled_from(["rotary", "learned"]),
+        "norm": st.sampled_from(["rms", "layer"]),
+        "activation": st.sampled_from(["relu2", "gelu", "gelu_tanh", "swiglu"]),
+        "n_kv_head": st.sampled_from([1, 2, 4]),
+        "head_dim": st.sampled_from([0, 6]),
+        "logit_softcap": st.sampled_from([0.0, 5.0]),
+        "rope_original_context": st.sampled_from([0, 16]),
+        "rope_factor": st.sampled_from([1.0, 4.0]),
+    }
+    | {
+        name: st.booleans()
+        for name in ["norm_affine", "embedding_norm", "qk_norm", "qkv_bias", "out_bias", "mlp_bias", "tied_head"]
+    }
+)
+
+
+def random_gpt(settings):
+    model = GPT(GPTConfig(**SMALL | {"norm_eps": 1e-5} | settings))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.3, generator=generator)
+    return model.eval()
+
+
+@settings(max_examples=40)
+@given(variant=configs, cut=st.integers(1, 11))
+def test_every_variant_gives_the_naive_logits_through_the_cache(variant, cut):
+    model = random_gpt(variant)
+    tokens = torch.arange(12)[None] * 5 % 64
+    naive = model(tokens)  # with gradients, where stacked matrices are multiplied as one
+    with torch.inference_mode():
+        cache = new_cache(model.config)
+        parts = [model(tokens[:, :cut], cache)]
+        parts += [model(tokens[:, at : at + 1], cache) for at in range(cut, 12)]
+    torch.testing.assert_close(torch.cat(parts, 1), naive.detach(), atol=1e-4, rtol=1e-4)
+
+
+@settings(max_examples=20)
+@given(variant=configs)
+def test_every_parameter_of_every_variant_learns(variant):
+    model = random_gpt(variant)
+    model(torch.arange(12)[None]).logsumexp(-1).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@settings(max_examples=20)
+@given(variant=configs)
+def test_every_variant_starts_as_the_identity(variant):
+    model = GPT(GPTConfig(**SMALL | {"norm_eps": 1e-5} | variant))
+    model.init_weights()
+    tokens = torch.arange(12)[None]
+    embedded = model.embed(tokens, torch.zeros_like(tokens), slice(0, tokens.shape[1]))
+    torch.testing.assert_close(model.hidden(tokens), model.final_norm(embedded))
+
+
+@settings(max_examples=20)
+@given(variant=configs)
+def test_every_variant_has_an_int8_form(variant):
+    model, quantized = random_gpt(variant), random_gpt(variant)
+    use_int8_linears(quantized, {})
+    tokens = torch.arange(12)[None]
+    with torch.inference_mode():
+        a, b = model(tokens), quantized(tokens)
+    assert (a - b).norm() < 0.3 * a.norm()
 
 
 def test_quantized_rows_are_within_half_a_step():

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from inference_service.model.tokenizer import SENTINELS, Tokenizer
 from tests.conftest import BUNDLED_NANO
 
+UNKNOWN_FORMAT = '{"sentinels": {"<|endoftext|>": 1}, "fim": "unheard of", "pattern": "."}\nYQ== 0'
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
@@ -52,7 +54,10 @@ def test_lone_surrogates_do_not_raise(tokenizer):
     assert tokenizer.decode(tokenizer.encode("a\ud800b"))
 
 
-@pytest.mark.parametrize("content", ["no rank\nhere", "YQ== x", "!!! 0", "YQ== 5"])
+@pytest.mark.parametrize(
+    "content",
+    ["no rank\nhere", "YQ== x", "!!! 0", "YQ== 5", "YQ== 0 7\nYg== 1", "{broken", '{"some": 1}', UNKNOWN_FORMAT],
+)
 def test_a_broken_file_is_named_in_the_error(tmp_path, content):
     path = tmp_path / "bad.tiktoken"
     path.write_text(content)
