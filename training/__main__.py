@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from training.commands import collect, evaluate, prepare, publish, tokenizer, train
+from training.commands import collect, distill, evaluate, export, prepare, prune, publish, quantize, tokenizer, train
 from training.commands.stages import Stages
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="midfill-train", description="Train a completion model, one stage at a time.")
     stages = Stages(parser)
-    for command in (collect, tokenizer, prepare, train, evaluate, publish):
+    for command in (collect, tokenizer, prepare, train, evaluate, quantize, prune, distill, export, publish):
         command.add(stages)
     args = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024) for the matrices of the blocks; AdamW from torch for the rest."""
+"""Muon (Jordan et al. 2024) for the matrices of the blocks; AdamW from torch for the rest, or for everything."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from inference_service.model.gpt import GPT
+from training.recipe import TrainConfig
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
+_BETAS = (0.9, 0.95)
 
 
 class Muon(torch.optim.Optimizer):
@@ -32,13 +36,17 @@ class Muon(torch.optim.Optimizer):
             updates = [u.view_as(p) for u, p in zip(flat.split([p.numel() for p in params]), params, strict=True)]
             # longest first and dealt in turn, so that the shares weigh about the same
             order = sorted(range(len(params)), key=lambda i: -params[i].numel())
+            mine: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
             for turn, i in enumerate(order):
                 gradient = params[i].grad
                 assert gradient is not None
                 buffer = self.state[params[i]].setdefault("momentum", torch.zeros_like(gradient))
                 buffer.lerp_(gradient, 1 - momentum)
                 if turn % world == rank:
-                    updates[i].copy_(orthogonalise(gradient.lerp(buffer, momentum)))
+                    mine.setdefault(params[i].shape, []).append((updates[i], gradient.lerp(buffer, momentum)))
+            for pairs in mine.values():  # equal shapes at once, for a GPU would wait for each launch
+                found = orthogonalise(torch.stack([direction for _, direction in pairs]))
+                torch._foreach_copy_([update for update, _ in pairs], list(found.unbind()))
             if world > 1:
                 dist.all_reduce(flat)
             for parameter, update in zip(params, updates, strict=True):
@@ -47,14 +55,44 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(update, alpha=-group["lr"] * scale)
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, roughly: singular values end up in about 0.7..1.2."""
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """The nearest (semi-)orthogonal matrices (..., M, N), roughly: singular values end up in about 0.7..1.2."""
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16() if matrix.is_cuda else matrix  # many CPUs multiply bfloat16 slower than float32
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    x = matrices.bfloat16() if matrices.is_cuda else matrices  # many CPUs multiply bfloat16 slower than float32
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
+
+
+def build_optimizers(model: GPT, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks and AdamW for everything else, or AdamW for all; as the recipe says.
+
+    Everything else is embeddings, positions, gains, biases and an untied head. AdamW decays only matrices, and
+    beside Muon nothing. Each group's "peak_lr" is what the schedule multiplies.
+    """
+    if config.optimizer == "adamw":
+        matrices = [p for p in model.parameters() if p.dim() == 2]
+        vectors = [p for p in model.parameters() if p.dim() != 2]
+        decayed = {"params": matrices, "weight_decay": config.weight_decay}
+        optimizers: list[torch.optim.Optimizer] = [_adamw([decayed, {"params": vectors}], config)]
+    else:
+        matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+        taken = set(map(id, matrices))
+        rest = [p for p in model.parameters() if id(p) not in taken]
+        optimizers = [
+            Muon(matrices, config.muon_lr, config.momentum, config.weight_decay),
+            _adamw([{"params": rest}], config),
+        ]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def _adamw(groups: list[dict[str, object]], config: TrainConfig) -> torch.optim.AdamW:
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=config.adam_lr, betas=_BETAS, weight_decay=0.0, fused=True)

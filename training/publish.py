@@ -4,118 +4,135 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from dataclasses import asdict
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from inference_service.model import directory
 from inference_service.model.gpt import GPT
-from inference_service.model.quantize import use_int8_linears
 from inference_service.model.tokenizer import Tokenizer
 from training import checkpoint
-from training.card import Evaluation, render_card
-from training.evaluate.infilling import Hole, LineCompleter, exact_match, line_holes
-from training.evaluate.loss import bits_per_byte, windows
-from training.recipe import Recipe
-from training.shards import open_shard
-from training.train import build_optimizers
-
-EVALUATION_SEED = 1
-LOSS_PIECES = 400
-LINE_HOLES = 300
-LARGEST_DRIFT = 0.02  # relative growth of bits per byte that int8 may cost
-
-_GOLDEN_HOLES = [
-    {"path": "app.py", "prefix": "import os\n\n\ndef main():\n    path = os.path.", "suffix": "\n    return path\n"},
-    {"path": "shapes.py", "prefix": "class P:\n    def __init__(self, x, y):\n        self.x = ", "suffix": "\n"},
-    {"path": "files.py", "prefix": "def read(path):\n    with open(path) as f:\n        ", "suffix": "\n"},
-]
+from training.card import Facts, render_card
+from training.evaluate.drift import drift
+from training.evaluate.heldout import HOLES, Measured, held_out, measure
+from training.evaluate.serving import as_served
+from training.golden import check_golden, golden_texts
+from training.model_output import check_output, replace_directory
+from training.recipe import Recipe, load_recipe
 
 
 class NotPublishable(ValueError):
-    """The quantized model is too far from the trained one; the message gives both figures."""
+    """A run that must not or cannot be published; the message says why, with figures, and what to do."""
 
 
-def load_checkpoint(recipe: Recipe, run: Path) -> tuple[GPT, int]:
-    """The trained model and the tokens it has seen. Raises BadCheckpoint."""
-    model = GPT(recipe.model)
-    step = checkpoint.load(run / "checkpoint.safetensors", model, build_optimizers(model, recipe.train))
-    return model.eval().requires_grad_(False), step * recipe.train.batch_tokens
+@dataclass(frozen=True)
+class Published:
+    """What the trained model measured in float32, and the written one as a CPU serves it, with `weights`."""
+
+    float32: Measured
+    served: Measured
+    weights: str
 
 
-def evaluate(model: GPT, tokenizer: Tokenizer, data: Path) -> Evaluation:
-    """Measure a model on the prepared held-out split."""
-    pieces = windows(open_shard(data, "heldout", tokenizer), tokenizer, LOSS_PIECES, EVALUATION_SEED)
-    rest = line_holes(pieces, LINE_HOLES, EVALUATION_SEED, whole_line=False)
-    whole = line_holes(pieces, LINE_HOLES, EVALUATION_SEED, whole_line=True)
-    completer = LineCompleter(model, tokenizer)
-    return Evaluation(
-        bits_per_byte=round(bits_per_byte(model, tokenizer, pieces, fim=False), 4),
-        bits_per_byte_fim=round(bits_per_byte(model, tokenizer, pieces, fim=True), 4),
-        exact_match_rest_of_line=round(exact_match(completer, rest), 4),
-        exact_match_whole_line=round(exact_match(completer, whole), 4),
-        tokens_per_s=round(_decode_rate(completer, tokenizer, rest[:30]), 1),
-    )
+def publish(
+    name: str, run: Path, data: Path, corpus: Path, out: Path, notes: list[str], holes: int = HOLES
+) -> Published:
+    """Quantize, evaluate on `holes` places of a kind to fill in, and only then replace `out`.
 
-
-def _decode_rate(completer: LineCompleter, tokenizer: Tokenizer, holes: list[Hole]) -> float:
-    started, tokens = time.perf_counter(), 0
-    for hole in holes:
-        tokens += len(tokenizer.encode(completer.complete(hole))) + 1
-    return tokens / (time.perf_counter() - started)
-
-
-def publish(recipe: Recipe, run: Path, data: Path, corpus: Path, out: Path) -> Evaluation:
-    """Quantize, evaluate, and only then replace `out`. Raises NotPublishable, BadCheckpoint or BadShard."""
-    model, tokens_seen = load_checkpoint(recipe, run)
+    Raises NotPublishable, BadRecipe, BadCheckpoint, BadShard, NotMeasurable, BadOutput or
+    GoldenTestFailed, all with `out` unchanged.
+    """
+    check_output(out)
+    recipe = _recipe(name, run)
+    manifest = _manifest(corpus)
+    material = held_out(data, holes)
     tokenizer = Tokenizer.load(data / "tokenizer.tiktoken")
-    manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
-    provenance = _provenance(recipe, tokens_seen, manifest)
-    trained = evaluate(model, tokenizer, data)
+    model, steps = load_checkpoint(recipe, run, tokenizer)
     staging = out.with_name(f".{out.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
-    directory.write(staging, model, tokenizer, [], "", provenance)
-    loaded = directory.load(staging)
-    served = loaded.build_float()
-    use_int8_linears(served, loaded.int8)
-    quantized = evaluate(served, tokenizer, data)
-    if quantized.bits_per_byte > trained.bits_per_byte * (1 + LARGEST_DRIFT):
-        shutil.rmtree(staging)
-        raise NotPublishable(
-            f"int8 costs too much: {quantized.bits_per_byte} bits per byte against {trained.bits_per_byte} "
-            f"in float32; {out} is unchanged"
+    try:
+        directory.write(staging, model, tokenizer, [], "", {})
+        loaded = directory.load(staging)
+        quantized, weights = as_served(loaded)
+        result = Published(measure(model, tokenizer, material), measure(quantized, tokenizer, material), weights)
+        found = drift(model, quantized, tokenizer, material, result.float32, result.served)
+        if problem := found.too_far():
+            raise NotPublishable(f"{weights} is too far from the trained model: {problem}; {out} is unchanged")
+        golden = golden_texts(loaded)
+        facts = Facts(
+            recipe,
+            steps,
+            manifest["sources"],
+            [file["file"] for file in manifest.get("decontaminated", [])],
+            notes,
+            version("torch"),
+            sum(parameter.numel() for parameter in model.parameters()),
+            (staging / "model.safetensors").stat().st_size,
+            json.loads((staging / "config.json").read_text(encoding="utf-8"))["quantization"],
         )
-    card = render_card(
-        recipe,
-        provenance,
-        manifest["sources"],
-        trained,
-        quantized,
-        parameters=sum(p.numel() for p in model.parameters()),
-        weight_bytes=(staging / "model.safetensors").stat().st_size,
-        pieces=LOSS_PIECES,
-        holes=LINE_HOLES,
-    )
-    completer = LineCompleter(loaded.build_float(), tokenizer)
-    golden = [hole | {"text": completer.complete(Hole(middle="", **hole))} for hole in _GOLDEN_HOLES]
-    directory.write(staging, model, tokenizer, golden, card, provenance | {"evaluation": asdict(quantized)})
-    (staging / "sources.json").write_text(json.dumps(manifest["sources"], indent=0) + "\n", encoding="utf-8")
-    directory.write_manifest(staging)
-    shutil.rmtree(out, ignore_errors=True)
-    staging.replace(out)
-    return quantized
+        card = render_card(facts, result.float32, result.served, weights)
+        directory.write(staging, model, tokenizer, golden, card, _provenance(facts, result))
+        (staging / "sources.json").write_text(json.dumps(manifest["sources"], indent=0) + "\n", encoding="utf-8")
+        directory.write_manifest(staging)
+        check_golden(directory.load(staging))
+        replace_directory(staging, out)
+    except (OSError, SafetensorError) as error:
+        raise NotPublishable(f"{out} could not be written ({error}): free some space or give another --out") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return result
 
 
-def _provenance(recipe: Recipe, tokens_seen: int, manifest: dict[str, Any]) -> dict[str, Any]:
-    counts = manifest["counts"]
+def load_checkpoint(recipe: Recipe, run: Path, tokenizer: Tokenizer) -> tuple[GPT, int]:
+    """The trained model and the steps it has done. Raises NotPublishable or BadCheckpoint."""
+    path = run / checkpoint.FILE
+    if not path.is_file():
+        raise NotPublishable(f"{path} is missing: run `midfill-train train {recipe.name}`, or give its folder as --run")
+    snapshot = checkpoint.read(path)
+    if snapshot.state.get("tokenizer", tokenizer.digest) != tokenizer.digest:
+        raise NotPublishable(f"{path} was trained with another tokenizer than the data's: give its data as --data")
+    model = GPT(recipe.model)
+    try:
+        checkpoint.restore(snapshot, model, [])
+    except ValueError as error:
+        raise NotPublishable(f"{path}: {error}; give the recipe that it was trained with") from error
+    return model.eval().requires_grad_(False), snapshot.step
+
+
+def _recipe(name: str, run: Path) -> Recipe:
+    """What the run was trained with: the copy that it keeps, else the recipe itself."""
+    kept = run / f"{Path(name).stem}.json"
+    return load_recipe(str(kept) if kept.is_file() else name)
+
+
+def _manifest(corpus: Path) -> dict[str, Any]:
+    path = corpus / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not all({"name", "licence", "split", "chars"} <= source.keys() for source in manifest["sources"]):
+            raise KeyError("a source without name, licence, split or chars")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotPublishable(
+            f"{path} cannot be read ({error}): a card needs the sources; give the folder that `midfill-train collect` "
+            "wrote as --corpus"
+        ) from error
+    return manifest
+
+
+def _provenance(facts: Facts, result: Published) -> dict[str, Any]:
+    split = {name: [source for source in facts.sources if source["split"] == name] for name in ("train", "heldout")}
     return {
-        "recipe": recipe.name,
-        "tokens_seen": tokens_seen,
-        "train_packages": counts["train packages"],
-        "train_chars": counts["train chars"],
-        "heldout_packages": counts["heldout packages"],
-        "torch": version("torch"),
+        "recipe": facts.recipe.name,
+        "tokens_seen": facts.steps * facts.recipe.train.batch_tokens,
+        "train_packages": len({source["name"] for source in split["train"]}),
+        "train_chars": sum(source["chars"] for source in split["train"]),
+        "heldout_packages": len({source["name"] for source in split["heldout"]}),
+        "torch": facts.torch,
         "midfill": version("midfill"),
+        "notes": list(facts.notes),
+        "evaluation": {name: round(sample.value, 4) for name, sample in result.served.samples.items()}
+        | {"tokens_per_s": round(result.served.tokens_per_s, 1)},
     }

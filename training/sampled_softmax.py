@@ -41,6 +41,17 @@ def sample_head(targets: np.ndarray, vocab_size: int, count: int, rng: np.random
     return HeadSample(torch.from_numpy(tokens), torch.from_numpy(offsets), torch.from_numpy(positions.reshape(-1)))
 
 
+class FullLoss(nn.Module):
+    """Inputs (B, T) and targets (B * T,) -> mean next-token loss in nats over the whole vocabulary."""
+
+    def __init__(self, model: GPT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.model(inputs).flatten(0, 1), targets)
+
+
 class SampledLoss(nn.Module):
     """Inputs (B, T) and a HeadSample's tensors -> mean next-token loss in nats; compiled as one graph."""
 
@@ -50,5 +61,5 @@ class SampledLoss(nn.Module):
 
     def forward(self, inputs: Tensor, tokens: Tensor, offsets: Tensor, targets: Tensor) -> Tensor:
         hidden = self.model.hidden(inputs).flatten(0, 1)
-        logits = self.model.softcap(F.linear(hidden, self.model.embedding.weight[tokens]).float())  # type: ignore[index]
+        logits = self.model.softcap(F.linear(hidden, self.model.head_weight[tokens]).float())
         return F.cross_entropy(logits + offsets, targets)

@@ -203,7 +203,7 @@ class GPT(nn.Module):
             if tokens.shape[1] > self.config.context_length:
                 raise ValueError(f"{tokens.shape[1]} tokens do not fit the context of {self.config.context_length}")
             positions: Tensor | slice = slice(0, tokens.shape[1])
-            previous = F.pad(tokens[:, :-1], (1, 0))
+            previous = torch.cat((torch.zeros_like(tokens[:, :1]), tokens), dim=1)[:, :-1]
         else:
             positions, previous = cache.begin(tokens)
         rotary = (self.cos[positions], self.sin[positions]) if self.config.positions == "rotary" else None

@@ -18,20 +18,29 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory, tokenizer):
-    """Our own source files as train and heldout split, prepared with the bundled tokenizer."""
-    corpus, out = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("data")
-    files = sorted(PACKAGE.rglob("*.py"))
+def corpus(tmp_path_factory):
+    """Our own source files as train and heldout split, a package a folder."""
+    folder = tmp_path_factory.mktemp("corpus")
     documents = [
         json.dumps(
             {"package": path.parent.name, "path": path.relative_to(PACKAGE).as_posix(), "text": path.read_text()}
         )
-        for path in files
+        for path in sorted(PACKAGE.rglob("*.py"))
         if path.stat().st_size > 200
     ]
     for split in ("train", "heldout"):
-        (corpus / f"{split}.jsonl").write_text("\n".join(documents) + "\n")
-        assert prepare(corpus, split, tokenizer, out) > 10_000
+        (folder / f"{split}.jsonl").write_text("\n".join(documents) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, corpus, tokenizer):
+    """The toy corpus, prepared with the bundled tokenizer."""
+    out = tmp_path_factory.mktemp("data")
+    for split in ("train", "heldout"):
+        manifest = prepare(corpus, split, tokenizer, out)
+        assert manifest is not None
+        assert manifest.tokens > 10_000
     tokenizer.save(out / "tokenizer.tiktoken")
     return out
 

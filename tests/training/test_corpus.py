@@ -1,53 +1,16 @@
-"""Collecting: what gets in, what stays out, and that a corpus is never left half written."""
+"""Collecting: what gets in, what stays out, and which split it is in."""
 
-import io
 import json
-import tarfile
 from collections import Counter
-from email.message import Message
 
 import pytest
 
-from training.corpus.collect import at_most, collect, read_package_list, split_of
+from tests.training.corpus_samples import CODE, Listed, documents, manifest, module, write_files
+from training.corpus.collect import collect
 from training.corpus.filters import rejected_path, rejected_text
-from training.corpus.licences import permissive_licence
-from training.corpus.sources import NotUsable, folder_source, sdist_source
-
-CODE = """def area(width, height):
-    return width * height
-
-
-def perimeter(width, height):
-    return 2 * (width + height)
-"""
-
-
-def metadata(**headers):
-    message = Message()
-    for name, values in headers.items():
-        for value in [values] if isinstance(values, str) else values:
-            message[name.replace("_", "-")] = value
-    return message
-
-
-@pytest.mark.parametrize(
-    ("headers", "licence"),
-    [
-        ({"License_Expression": "MIT"}, "MIT"),
-        ({"License_Expression": "Apache-2.0 OR BSD-3-Clause"}, "Apache-2.0 OR BSD-3-Clause"),
-        ({"License_Expression": "MIT AND GPL-3.0-only"}, None),
-        ({"Classifier": ["License :: OSI Approved :: BSD License"]}, "BSD License"),
-        ({"Classifier": ["License :: OSI Approved :: GNU General Public License (GPL)"]}, None),
-        ({"Classifier": ["License :: OSI Approved"], "License": "ISC"}, "ISC"),
-        ({"License": "LGPL-2.1"}, None),
-        ({"License": "MPL-2.0"}, None),
-        ({"License": "UNKNOWN"}, None),
-        ({"License": "MIT License\n" + "Permission is hereby granted " * 20}, None),
-        ({}, None),
-    ],
-)
-def test_only_named_permissive_licences_get_in(headers, licence):
-    assert permissive_licence(metadata(**headers)) == licence
+from training.corpus.folders import folder_source
+from training.corpus.sources import NotUsable
+from training.corpus.split import split_of
 
 
 @pytest.mark.parametrize(
@@ -56,6 +19,7 @@ def test_only_named_permissive_licences_get_in(headers, licence):
         ("pkg/core.py", True),
         ("pkg/_vendor/six.py", False),
         ("tests/helpers.py", False),
+        (".tox/py311/x.py", False),
         ("pkg/test_core.py", False),
         ("pkg/api_pb2.py", False),
         ("pkg/contest.py", True),
@@ -82,43 +46,36 @@ def test_texts(text, reason):
     assert rejected_text(text) == reason
 
 
-@pytest.fixture
-def folder(tmp_path):
-    project = tmp_path / "project"
-    (project / "pkg").mkdir(parents=True)
-    (project / "pkg" / "shapes.py").write_text(CODE)
-    (project / "pkg" / "copy.py").write_text(CODE.replace("    ", "      "))
-    (project / "pkg" / "other.py").write_text(CODE.replace("width", "breadth").replace("\n", "\r\n"))
+def test_collect_filters_and_deduplicates(tmp_path):
+    project = write_files(
+        tmp_path / "project",
+        {
+            "pkg/shapes.py": CODE,
+            "pkg/copy.py": CODE.replace("    ", "      "),
+            "pkg/other.py": module(1).replace("\n", "\r\n"),
+            "pkg/tiny.py": "x = 1\n",
+        },
+    )
     (project / "pkg" / "latin.py").write_bytes(b"# \xe9\n" + CODE.encode())
-    return project
-
-
-def test_collect_filters_and_deduplicates(folder, tmp_path):
-    counts = collect([folder_source(folder, "project", "1", "MIT")], tmp_path / "corpus")
-    split = split_of("project")
-    documents = [json.loads(line) for line in (tmp_path / "corpus" / f"{split}.jsonl").read_text().splitlines()]
-    assert {document["path"] for document in documents} <= {"pkg/copy.py", "pkg/shapes.py", "pkg/other.py"}
-    assert len(documents) == 2
-    assert "\r" not in "".join(document["text"] for document in documents)
+    (project / "pkg" / "marked.py").write_bytes(b"\xef\xbb\xbf" + module(2).encode())
+    counts = collect([folder_source(project, "project", "1", "MIT")], tmp_path / "corpus")
+    kept = documents(tmp_path / "corpus")
+    assert {path for _, path in kept} == {"pkg/copy.py", "pkg/other.py", "pkg/marked.py"}
+    assert kept["project", "pkg/other.py"] == module(1)
+    assert kept["project", "pkg/marked.py"] == module(2)
     assert counts["left out: duplicate"] == 1
-    manifest = json.loads((tmp_path / "corpus" / "manifest.json").read_text())
-    assert manifest["sources"][0]["licence"] == "MIT"
+    assert counts["left out: broken encoding"] == 1
+    assert counts["left out: short"] == 1
+    (source,) = manifest(tmp_path / "corpus")["sources"]
+    assert source["licence"] == "MIT"
+    assert source["files"] == 3
+    assert source["chars"] == sum(map(len, kept.values()))
 
 
-def test_nothing_usable_is_an_error_and_keeps_the_old_corpus(folder, tmp_path):
-    out = tmp_path / "corpus"
-    collect([folder_source(folder, "project", "1", "MIT")], out)
-    before = (out / "manifest.json").read_text()
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(NotUsable, match="no file was left"):
-        collect([folder_source(tmp_path / "empty", "empty", "1", "MIT")], out)
-    assert (out / "manifest.json").read_text() == before
-    assert not list(out.glob("*.partial"))
-
-
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(NotUsable, match="nowhere is not a folder"):
-        folder_source(tmp_path / "nowhere", "x", "1", "MIT")
+def test_the_files_are_what_the_later_stages_read(tmp_path):
+    collect([Listed("pkg", {"a.py": module(1)})], tmp_path)
+    line = (tmp_path / f"{split_of('pkg')}.jsonl").read_text()
+    assert json.loads(line) == {"package": "pkg", "path": "a.py", "text": module(1)}
 
 
 def test_split_depends_on_the_package_alone_and_is_about_a_twentieth():
@@ -128,46 +85,33 @@ def test_split_depends_on_the_package_alone_and_is_about_a_twentieth():
     assert split_of("python-stdlib") == "train"
 
 
-def test_a_giant_is_cut_to_a_share_of_its_files():
-    files = [(f"pkg/m{n}.py", "x" * 100) for n in range(50)]
-    kept = at_most(1000, files)
-    assert len(kept) == 10
-    assert kept == [file for file in files if file in kept]
-    assert at_most(5000, files) == files
+def test_the_held_out_packages_of_the_bundled_model_stay_held_out():
+    held_out = ["bandit", "ipython", "jsonpickle", "mistune", "rpyc", "lightning", "wasabi", "sqlfluff", "manim"]
+    assert {split_of(name) for name in held_out} == {"heldout"}
+    assert {split_of(name) for name in ("flask", "numpy", "requests", "django")} == {"train"}
 
 
-def test_package_lists_take_comments_and_blanks(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_text("# popular\nflask  django\n\nflask attrs\n")
-    assert read_package_list(path) == ["flask", "django", "attrs"]
+def test_a_giant_package_is_cut_to_a_share_of_its_files_in_their_order(tmp_path):
+    files = {f"m{n:02}.py": module(n) for n in range(40)}
+    counts = collect([Listed("giant", files, max_chars=10 * len(module(0)))], tmp_path)
+    kept = [path for _, path in documents(tmp_path)]
+    assert 8 <= len(kept) <= 11
+    assert kept == sorted(kept)
+    assert counts["left out: more than one package may hold"] == 40 - len(kept)
 
 
-def archive(path, licence, files):
-    with tarfile.open(path, "w:gz") as tar:
-        members = {"PKG-INFO": f"Name: demo\nVersion: 2\nLicense: {licence}\n", **files}
-        for name, text in members.items():
-            info = tarfile.TarInfo(f"demo-2/{name}")
-            info.size = len(text.encode())
-            tar.addfile(info, io.BytesIO(text.encode()))
-    return path
+def test_several_processes_write_the_same_corpus_as_one(tmp_path):
+    sources = [Listed(f"p{n}", {f"m{k}.py": module(10 * n + k) for k in range(4)}) for n in range(4)]
+    collect(sources, tmp_path / "one")
+    collect(sources, tmp_path / "two", processes=2)
+    for name in ("train.jsonl", "heldout.jsonl", "manifest.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_a_source_distribution_is_read_without_unpacking_or_running_it(tmp_path):
-    path = archive(
-        tmp_path / "demo-2.tar.gz",
-        "MIT",
-        {"demo/a.py": CODE, "setup.py": "raise SystemExit('never run')\n", "README": "x"},
-    )
-    source = sdist_source(path, "abc")
-    assert (source.name, source.version, source.licence) == ("demo", "2", "MIT")
-    assert dict(source.read_files()) == {"demo/a.py": CODE, "setup.py": "raise SystemExit('never run')\n"}
-
-
-def test_unusable_archives_say_why(tmp_path):
-    with pytest.raises(NotUsable, match="licence"):
-        sdist_source(archive(tmp_path / "gpl.tar.gz", "GPL", {}), "")
-    (tmp_path / "cut.tar.gz").write_bytes(
-        archive(tmp_path / "whole.tar.gz", "MIT", {"a.py": CODE * 50}).read_bytes()[:60]
-    )
-    with pytest.raises(NotUsable, match="cannot be read"):
-        sdist_source(tmp_path / "cut.tar.gz", "")
+def test_nothing_usable_is_an_error_that_says_why_and_keeps_the_old_corpus(tmp_path):
+    out = tmp_path / "corpus"
+    collect([Listed("good", {"a.py": module(1)})], out)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    with pytest.raises(NotUsable, match=r"no file was left .*1 left out: short"):
+        collect([Listed("bad", {"a.py": "x = 1\n"})], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before

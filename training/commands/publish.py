@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 from training.commands.stages import Stages, corpus_option, data_option, path_option
@@ -19,11 +17,19 @@ def add(stages: Stages) -> None:
     data_option(parser)
     corpus_option(parser)
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
+    parser.add_argument("--note", action="append", default=[], help="a sentence for the card, may be given again")
+    parser.add_argument("--holes", type=int, default=300, help="places of a kind to fill in (default 300)")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1, enough for small models)")
 
 
 def _run(args: argparse.Namespace) -> None:
-    from training.publish import publish
-    from training.recipe import load_recipe
+    import torch
 
-    evaluation = publish(load_recipe(args.recipe), args.run, args.data, args.corpus, args.out)
-    print(json.dumps(asdict(evaluation), indent=1))
+    from training.evaluate.report import figures_table
+    from training.publish import publish
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    published = publish(args.recipe, args.run, args.data, args.corpus, args.out, args.note, args.holes)
+    print(figures_table({"float32": published.float32, published.weights: published.served}), end="")
+    print(f"{args.out} written")

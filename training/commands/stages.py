@@ -35,3 +35,18 @@ def corpus_option(to: argparse.ArgumentParser) -> None:
 
 def data_option(to: argparse.ArgumentParser) -> None:
     path_option(to, "--data", ".runs/data", "folder of tokenizer and shards")
+
+
+def shard_option(to: argparse.ArgumentParser, about: str) -> None:
+    """`--shard i/n`: which part of the work is this process's, i from 0 as in a Kubernetes indexed Job."""
+    to.add_argument("--shard", type=_shard, default=(0, 1), metavar="i/n", help=f"{about} (default 0/1)")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        part, parts = map(int, text.split("/"))
+    except ValueError:
+        part, parts = 0, 0
+    if not 0 <= part < parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole: the parts of 8 are 0/8 to 7/8")
+    return part, parts

@@ -9,12 +9,13 @@ from pathlib import PurePosixPath
 
 MIN_CHARS = 100
 MAX_CHARS = 200_000
+MAX_BYTES = 4 * MAX_CHARS  # no longer file can have as few characters; so it need not be read
 _MAX_LINE = 1_000
 _MAX_MEAN_LINE = 100
 _MAX_DATA_SHARE = 0.5
-_LEFT_OUT_DIRS = {
+_LEFT_OUT_FOLDERS = {
     *("_vendor", "_vendored", "vendor", "vendored", "third_party", "thirdparty", "extern", "externals"),
-    *("node_modules", "site-packages", "dist-packages", ".git", ".tox", ".nox", ".venv", "venv", "env", "__pycache__"),
+    *("node_modules", "site-packages", "dist-packages", "venv", "env", "__pycache__"),
     *("build", "dist", "migrations", "tests", "test", "testing_data", "locale", "locales", "unicode_data"),
 }
 _GENERATED = re.compile(
@@ -24,13 +25,16 @@ _GENERATED = re.compile(
 _DATA = re.compile(r"[0-9]|\\x|\\u")
 
 
+def is_left_out_folder(name: str) -> bool:
+    """Whether a folder of this name holds tools' state, caches, other people's code, data or tests."""
+    return name in _LEFT_OUT_FOLDERS or name.startswith(".")
+
+
 def rejected_path(path: str) -> str | None:
     """Reason to leave out a file by its posix path inside its source, or None."""
-    parts = PurePosixPath(path).parts
-    left_out = _LEFT_OUT_DIRS.intersection(parts[:-1])
-    if left_out:
-        return f"in a folder {min(left_out)}"
-    name = parts[-1]
+    *folders, name = PurePosixPath(path).parts
+    if any(map(is_left_out_folder, folders)):
+        return "in a left-out folder"
     if name.startswith("test_") or name.endswith(("_test.py", "_pb2.py", "_pb2_grpc.py")) or name == "conftest.py":
         return "test or generated file name"
     return None
@@ -51,10 +55,15 @@ def rejected_text(text: str) -> str | None:
         return "generated"
     if len(_DATA.findall(text)) > _MAX_DATA_SHARE * len(text):
         return "data table"
+    return None if parses(text) else "does not parse"
+
+
+def parses(text: str) -> bool:
+    """Whether `text` is Python, to this interpreter."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return "does not parse"
-    return None
+        return False
+    return True

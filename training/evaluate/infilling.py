@@ -1,94 +1,100 @@
-"""Single-line infilling on held-out packages: greedy exact match, prompt format and healing as in serving."""
+"""Infilling: holes of held-out code completed greedily, and what became of each."""
 
 from __future__ import annotations
 
-import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
-
-from inference_service.model.fim import fim_head
 from inference_service.model.gpt import GPT
-from inference_service.model.healing import Vocabulary, split_for_healing
-from inference_service.model.kv_cache import KVCache
 from inference_service.model.tokenizer import Tokenizer
+from training.evaluate.decoding import Completion, Decoder
+from training.evaluate.holes import Hole, line_holes, parses
+from training.evaluate.stop_rules import StopRule, block_end, line_end, never
 
-_MAX_NEW = 48
-_SUFFIX_TOKENS = 100
+__all__ = ["Hole", "LineCompleter", "Outcome", "Task", "complete_all", "exact_match", "line_holes"]
+
+_LINE_BUDGET = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
-    path: str
-    prefix: str
-    middle: str
-    suffix: str
+class Task:
+    """A kind of hole: how its completion ends and how many tokens it may take.
+
+    `whole_file` tells that prefix, middle and suffix are a file that parses; `exact_blanks` that blanks at the end
+    of the completion count.
+    """
+
+    name: str
+    stop: Callable[[str], StopRule]  # of a prefix
+    budget: int
+    whole_file: bool = False
+    exact_blanks: bool = False
 
 
-def line_holes(pieces: list[tuple[str, str]], count: int, seed: int, *, whole_line: bool) -> list[Hole]:
-    """One hole a piece: a whole line after its indentation, or the rest of a line from a word boundary on."""
-    choose = random.Random(seed)  # noqa: S311
-    holes = []
-    for path, text in pieces:
-        lines = text.split("\n")
-        usable = [
-            i
-            for i in range(len(lines) // 3, len(lines) - 1)
-            if len(lines[i].strip()) >= 8 and lines[i].strip()[0] not in "#\"'"
-        ]
-        if not usable:
-            continue
-        number = choose.choice(usable)
-        line = lines[number]
-        start = len(line) - len(line.lstrip())
-        if not whole_line:
-            words = [i for i in range(start + 4, len(line) - 2) if not line[i - 1].isalnum() and line[i - 1] != "_"]
-            if not words:
-                continue
-            start = choose.choice(words)
-        before = "\n".join([*lines[:number], line[:start]])
-        holes.append(Hole(path, before, line[start:], "\n" + "\n".join(lines[number + 1 :])))
-        if len(holes) == count:
+REST_OF_LINE = Task("rest_of_line", lambda _: line_end, _LINE_BUDGET)
+WHOLE_LINE = Task("whole_line", lambda _: line_end, _LINE_BUDGET)
+MULTI_LINE = Task("multi_line", block_end, 96, whole_file=True)
+RANDOM_SPAN = Task("random_span", lambda _: never, 64, whole_file=True, exact_blanks=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a hole. `ended`: by the model's end-of-text, within the budget. `parses`: the file with the
+    completion in it. `saved`: characters, by `chars_saved`."""
+
+    exact: bool
+    ended: bool
+    parses: bool
+    saved: int
+    tokens: int
+
+
+def complete_all(decoder: Decoder, task: Task, holes: Iterable[Hole]) -> list[Outcome]:
+    return [_judge(task, hole, _complete(decoder, task, hole)) for hole in holes]
+
+
+def chars_saved(text: str, middle: str) -> int:
+    """Characters that need not be typed if a completion is taken whenever its first line is exactly right.
+
+    Those of its first lines that are right count, line breaks between them included, blanks at line ends aside.
+    Nothing is taken off: neither for the lines after them, which somebody has to correct, nor for a completion that
+    was shown and not taken.
+    """
+    right = []
+    for line, wanted in zip(text.rstrip().split("\n"), middle.rstrip().split("\n"), strict=False):
+        if line.rstrip() != wanted.rstrip():
             break
-    return holes
+        right.append(wanted.rstrip())
+    return len("\n".join(right))
 
 
 class LineCompleter:
     """Greedy completion of holes up to the line's end, with one cache and vocabulary for all of them."""
 
     def __init__(self, model: GPT, tokenizer: Tokenizer) -> None:
-        c = model.config
-        self._model, self._tokenizer = model, tokenizer
-        self._vocabulary = Vocabulary(tokenizer)
-        self._cache = KVCache(c.n_layer, c.n_kv_head, c.head_dim, c.context_length, torch.device("cpu"), torch.float32)
+        self._decoder = Decoder(model, tokenizer)
 
-    @torch.inference_mode()
     def complete(self, hole: Hole) -> str:
         """The text that the model puts at the cursor."""
-        head = fim_head(self._tokenizer, hole.path, self._tokenizer.encode(hole.suffix)[:_SUFFIX_TOKENS])
-        prefix, typed = split_for_healing(self._tokenizer, self._tokenizer.encode(hole.prefix))
-        tokens = head + prefix[-(self._model.config.context_length - len(head) - _MAX_NEW) :]
-        self._cache.length, text = 0, b""
-        for _ in range(_MAX_NEW):
-            states = self._model.hidden(torch.tensor([tokens]), self._cache)
-            logits = self._model.head(states[0, -1:])[0]
-            if typed:
-                allowed = torch.tensor(self._vocabulary.continuing(typed))
-                token = int(allowed[logits[allowed].argmax()])
-            else:
-                token = int(logits.argmax())
-            if self._tokenizer.is_sentinel(token):
-                break
-            piece = self._tokenizer.token_bytes(token)
-            overlap = min(len(typed), len(piece))
-            typed, text = typed[overlap:], text + piece[overlap:]
-            if b"\n" in text:
-                break
-            tokens = [token]
-        return text.decode("utf-8", "replace").split("\n")[0]
+        return _complete(self._decoder, REST_OF_LINE, hole).text
 
 
-def exact_match(completer: LineCompleter, holes: list[Hole]) -> float:
+def exact_match(completer: LineCompleter, holes: Sequence[Hole]) -> float:
     """Share of holes whose line comes out exactly, trailing blanks aside."""
     right = sum(completer.complete(hole).rstrip() == hole.middle.rstrip() for hole in holes)
     return right / max(len(holes), 1)
+
+
+def _complete(decoder: Decoder, task: Task, hole: Hole) -> Completion:
+    return decoder.greedy(hole.path, hole.prefix, hole.suffix, task.stop(hole.prefix), task.budget)
+
+
+def _judge(task: Task, hole: Hole, completion: Completion) -> Outcome:
+    text, middle = completion.text, hole.middle
+    return Outcome(
+        exact=text == middle if task.exact_blanks else text.rstrip() == middle.rstrip(),
+        ended=completion.ended,
+        parses=task.whole_file and parses(hole.prefix + text + hole.suffix),
+        saved=chars_saved(text, middle),
+        tokens=completion.tokens,
+    )

@@ -1,0 +1,107 @@
+"""What compression costs: every kind of it, from one model, on the same held-out packages.
+
+    python tests/benchmarks/bench_drift.py --model .runs/nano --data .runs/data --write docs/compression.md
+
+Prints a table and one line of JSON. Each row is what a CPU would serve from the directory that the stage writes, the
+gate is the stage's own. With --write the table replaces the one between the marks in that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from training.compress.distill import distill
+from training.compress.drift import HOLES, PIECES, HeldOut
+from training.compress.gate import DISTILLED, INT4, INT8, PRUNED, Gate
+from training.compress.prune import prune
+from training.compress.quantize import int4_gptq, int4_nearest, int8
+from training.compress.release import Compressed, measure_compressed, measure_float
+from training.compress.source import Source, like_training, open_source
+from training.compress.table import markdown
+from training.recipe import Recipe, TrainConfig
+
+MARKS = "<!-- drift table -->", "<!-- end of drift table -->"
+BATCH_TOKENS = 4096
+
+
+def every_kind(source: Source, data: Path, steps: int, scratch: Path) -> Iterator[tuple[Compressed, Gate]]:
+    """Each compressed model with its gate; recovery and distillation take `steps` steps of 4,096 tokens."""
+    yield int8(source), INT8
+    for group in (32, 64):
+        yield int4_nearest(source, group), INT4
+        yield int4_gptq(source, group, data), INT4
+    for two_of_four in (False, True):
+        for recover_steps in (0, steps):
+            yield prune(source, data, sparsity=0.5, two_of_four=two_of_four, recover_steps=recover_steps), PRUNED
+    student, _ = distill(source, student_recipe(source, steps), data, scratch, temperature=2.0, soft_share=0.7)
+    yield replace(student, name=f"{student.name}, {steps} steps"), DISTILLED
+
+
+def student_recipe(source: Source, steps: int) -> Recipe:
+    """Half of the layers, trained at falling rates."""
+    config = source.model.config
+    train = TrainConfig(
+        total_tokens=steps * BATCH_TOKENS,
+        batch_tokens=BATCH_TOKENS,
+        row_tokens=min(config.context_length, 1024),
+        muon_lr=0.01,
+        adam_lr=0.0015,
+        warmup_steps=max(steps // 20, 1),
+        decay_share=1.0,
+        final_lr=0.0,
+    )
+    student = replace(config, n_layer=max(config.n_layer // 2, 1))
+    return Recipe("half", student, train, like_training(source.tokenizer))
+
+
+def write_between_marks(path: Path, text: str) -> None:
+    before, first, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, last, after = rest.partition(MARKS[1])
+    if not first or not last:
+        sys.exit(f"{path} lacks the marks {MARKS[0]} and {MARKS[1]}: put them where the table belongs")
+    path.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="nano", help="run folder, model directory or name (default nano)")
+    parser.add_argument("--recipe", help="of a run whose folder does not hold it")
+    parser.add_argument("--data", type=Path, default=Path(".runs/data"))
+    parser.add_argument("--steps", type=int, default=200, help="of recovery and of distillation")
+    parser.add_argument("--pieces", type=int, default=PIECES, help="held-out windows")
+    parser.add_argument("--holes", type=int, default=HOLES, help="held-out lines")
+    parser.add_argument("--write", type=Path, help="Markdown file whose table is to be replaced")
+    args = parser.parse_args()
+
+    source = open_source(args.model, args.data, args.recipe)
+    held = HeldOut.open(args.data, source.tokenizer, args.pieces, args.holes)
+    rows = [measure_float(source, held)]
+    with tempfile.TemporaryDirectory() as scratch:
+        for compressed, gate in every_kind(source, args.data, args.steps, Path(scratch) / "student"):
+            path = Path(scratch) / "model"
+            rows.append(measure_compressed(source, compressed, held, gate, rows[0].figures, path))
+            print(f"{rows[-1].name}: {'; '.join(rows[-1].problems or []) or 'passes'}", file=sys.stderr, flush=True)
+    command = f"python tests/benchmarks/bench_drift.py --model {args.model} --steps {args.steps}"
+    about = (
+        f"`{command}`, {date.today()}, {os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}: "
+        f"{len(held.pieces)} windows and {len(held.holes)} lines of held-out packages."
+    )
+    print(f"{about}\n\n{markdown(rows)}")
+    print(json.dumps({"model": args.model, "steps": args.steps, "rows": [row.values() for row in rows]}))
+    if args.write:
+        write_between_marks(args.write, f"{about}\n\n{markdown(rows)}")
+
+
+if __name__ == "__main__":
+    main()
