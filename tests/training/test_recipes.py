@@ -16,8 +16,10 @@ from tests.training.toy import losses, toy
 from training import checkpoint
 from training.batches import Batches
 from training.distributed import Ranks
+from training.export.huggingface import export_huggingface
 from training.fim import RowSampler
 from training.initial import BadStart
+from training.publish import load_checkpoint
 from training.recipe import BadRecipe, load_recipe
 from training.schedule import learning_rate
 from training.shards import open_split, prepare
@@ -122,7 +124,7 @@ def test_finetuning_goes_on_from_one_of_our_models(data, tokenizer, tiny_model_d
     checkpoint.restore(checkpoint.read(tmp_path / "run" / checkpoint.FILE), GPT(kept.model), [])
 
 
-def test_finetuning_goes_on_from_a_gpt2_as_transformers_computes_it(corpus, tmp_path):
+def test_finetuning_goes_on_from_a_gpt2_and_ends_with_one_as_transformers_computes_them(corpus, tmp_path):
     source = save(random_model("gpt2"), "gpt2", tmp_path / "gpt2")
     tokenizer = load_huggingface(source).tokenizer
     prepare(corpus, "train", tokenizer, tmp_path / "data")
@@ -138,6 +140,12 @@ def test_finetuning_goes_on_from_a_gpt2_as_transformers_computes_it(corpus, tmp_
     seen = losses(tmp_path / "run")
     assert seen[1] == pytest.approx(before, abs=1e-4)
     assert seen[20] < seen[1] - 0.5
+
+    trained, _ = load_checkpoint(recipe, tmp_path / "run", tokenizer)
+    export_huggingface(dataclasses.replace(load_huggingface(source), floats=trained.state_dict()), tmp_path / "tuned")
+    tuned = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "tuned").eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(tuned(inputs).logits, trained(inputs), atol=1e-4, rtol=1e-4)
 
 
 def test_data_of_another_tokenizer_is_refused(data, tmp_path):

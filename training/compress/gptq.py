@@ -12,30 +12,35 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
+from inference_service.model.directory import is_matrix
 from inference_service.model.gpt import GPT, StackedLinear
 from inference_service.model.int4 import check_groups, dequantize_groups, group_scale, quantize_groups, round_to
 
+Groups = dict[str, tuple[Tensor, Tensor]]
+
 _DAMPING = 0.01  # of the Hessian's mean diagonal
 _BATCH = 8  # calibration rows a forward pass
-_EMBEDDING = "embedding.weight"
 
 
-def round_to_nearest(model: GPT, group: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """(codes, scale) by parameter name of every projection and the embedding, each weight for itself."""
-    done = {name: quantize_groups(weight, group) for name, (_, weight) in _projections(model).items()}
-    return done | {_EMBEDDING: quantize_groups(_embedding(model), group)}
+def round_to_nearest(model: GPT, group: int) -> Groups:
+    """(codes, scale) by parameter name of every projection and every table of embeddings, each weight for itself."""
+    projections = {name: weight for name, (_, weight) in _projections(model).items()}
+    return {name: quantize_groups(weight, group) for name, weight in {**projections, **_tables(model)}.items()}
 
 
 @torch.no_grad()
-def gptq(
-    model: GPT, rows: Tensor, group: int, progress: Callable[[str], object] = lambda _: None
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """(codes, scale) by parameter name of every projection and the embedding; `model` itself is left rounded.
+def gptq(model: GPT, rows: Tensor, group: int, progress: Callable[[str], object] = lambda _: None) -> Groups:
+    """(codes, scale) by parameter name of every projection and every table; `model` itself is left rounded.
 
-    `rows` (N, T) int64 are the calibration tokens. Blocks are done from first to last, each on what the already
-    rounded ones before it put out. Raises ValueError when rows of weights are not whole groups.
+    `rows` (N, T) int64 are the calibration tokens. From first to last, each part is done on what the already rounded
+    ones before it put out. Raises ValueError when rows of weights are not whole groups.
     """
+    tables = _tables(model)
+    head = "embedding.weight" if model.unembedding is None else "unembedding.weight"
     done = {}
+    for name in tables.keys() - {head}:  # there are no products whose error could be spread
+        done[name] = quantize_groups(tables[name], group)
+        tables[name].copy_(dequantize_groups(*done[name]))
     for index, block in enumerate(model.blocks):
         progress(f"block {index + 1} of {len(model.blocks)}")
         projections = _projections(model, f"blocks.{index}.")
@@ -43,14 +48,17 @@ def gptq(
         for name, (module, weight) in projections.items():
             done[name] = _round(weight, hessians[module], group)
     progress("head")
-    head = _EMBEDDING if model.unembedding is None else "unembedding.weight"
     done[head] = _round(model.head_weight, _head_hessian(model, rows), group)
-    # an embedding that is no head has no products whose error could be spread
-    return {_EMBEDDING: quantize_groups(_embedding(model), group)} | done
+    return done
 
 
-def _embedding(model: GPT) -> Tensor:
-    return model.embedding.weight  # type: ignore[return-value]
+def _tables(model: GPT) -> dict[str, Tensor]:
+    """The embeddings of tokens and of pairs of them, by parameter name; positions are not quantized."""
+    return {
+        f"{name}.weight": table.weight
+        for name, table in model.named_children()
+        if isinstance(table, nn.Embedding) and is_matrix(f"{name}.weight", table.weight)
+    }
 
 
 def _round(weight: Tensor, hessian: Tensor, group: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ _SHAPE = {
     "norm": "layer",
     "norm_affine": True,
     "embedding_norm": False,
+    "bigram_rows": 0,
     "qk_norm": False,
     "qkv_bias": True,
     "out_bias": True,

@@ -12,7 +12,9 @@ from training.recipe import Recipe, TrainConfig
 from training.sampled_softmax import FullLoss
 from training.shards import prepare
 
-CONFIG = GPTConfig(BYTES.vocab_size, n_layer=2, n_head=2, n_kv_head=1, d_model=32, d_ff=64, context_length=512)
+CONFIG = GPTConfig(
+    BYTES.vocab_size, n_layer=2, n_head=2, n_kv_head=1, d_model=32, d_ff=64, context_length=512, bigram_rows=300
+)
 
 
 def recipe(steps: int, config: GPTConfig = CONFIG, row_tokens: int = 64) -> Recipe:

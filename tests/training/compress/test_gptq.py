@@ -47,7 +47,7 @@ def rows():
     return torch.randint(0, 1000, (16, 128), generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("shape", [{}, {"tied_head": False, "qkv_bias": True}])
+@pytest.mark.parametrize("shape", [{}, {"tied_head": False, "qkv_bias": True, "bigram_rows": 200}])
 def test_a_models_logits_drift_less_than_with_plain_rounding(shape, rows):
     model = GPT(GPTConfig(1000, n_layer=2, n_head=2, n_kv_head=1, d_model=64, d_ff=128, context_length=128, **shape))
     generator = torch.Generator().manual_seed(1)

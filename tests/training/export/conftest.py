@@ -12,7 +12,8 @@ from tests.training.prepared import BYTES
 @pytest.fixture(scope="session")
 def own(tmp_path_factory):
     torch.set_num_threads(1)  # models this small lose more by waiting for another thread
-    model = GPT(GPTConfig(264, n_layer=2, n_head=4, n_kv_head=2, d_model=32, d_ff=64, context_length=128))
+    shape = {"n_layer": 2, "n_head": 4, "n_kv_head": 2, "d_model": 32, "d_ff": 64, "context_length": 128}
+    model = GPT(GPTConfig(264, **shape, bigram_rows=300))
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         parameter.data.normal_(0, 0.2, generator=generator)
