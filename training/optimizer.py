@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from inference_service.model.gpt import GPT
+from training.precision import matrix_type
 from training.recipe import TrainConfig
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -23,8 +24,12 @@ class Muon(torch.optim.Optimizer):
     over the processes.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, momentum: float, weight_decay: float, dtype: torch.dtype
+    ) -> None:
+        """`dtype` is what the iteration is computed in."""
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -45,7 +50,7 @@ class Muon(torch.optim.Optimizer):
                 if turn % world == rank:
                     mine.setdefault(params[i].shape, []).append((updates[i], gradient.lerp(buffer, momentum)))
             for pairs in mine.values():  # equal shapes at once, for a GPU would wait for each launch
-                found = orthogonalise(torch.stack([direction for _, direction in pairs]))
+                found = orthogonalise(torch.stack([direction for _, direction in pairs]).to(self._dtype))
                 torch._foreach_copy_([update for update, _ in pairs], list(found.unbind()))
             if world > 1:
                 dist.all_reduce(flat)
@@ -58,9 +63,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrices: Tensor) -> Tensor:
     """The nearest (semi-)orthogonal matrices (..., M, N), roughly: singular values end up in about 0.7..1.2."""
     a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16() if matrices.is_cuda else matrices  # many CPUs multiply bfloat16 slower than float32
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT if tall else x
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
@@ -84,7 +88,13 @@ def build_optimizers(model: GPT, config: TrainConfig) -> list[torch.optim.Optimi
         taken = set(map(id, matrices))
         rest = [p for p in model.parameters() if id(p) not in taken]
         optimizers = [
-            Muon(matrices, config.muon_lr, config.momentum, config.weight_decay),
+            Muon(
+                matrices,
+                config.muon_lr,
+                config.momentum,
+                config.weight_decay,
+                matrix_type(config, matrices[0].device),
+            ),
             _adamw([{"params": rest}], config),
         ]
     for optimizer in optimizers:

@@ -27,10 +27,9 @@ def flops_per_token(model: GPT, recipe: Recipe) -> int:
     return 6 * (matrices + head) + 12 * shape.n_layer * shape.n_head * shape.head_dim * recipe.train.row_tokens
 
 
-def measured_peak(device: torch.device) -> float:
-    """FLOP/s of the best of some matrix products: bfloat16 on a GPU, float32 on a CPU."""
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the best of some matrix products in the training's type."""
     side = _SIDES[device.type]
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best, until = float("inf"), time.perf_counter() + _SECONDS
     while time.perf_counter() < until:

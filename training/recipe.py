@@ -27,6 +27,7 @@ class TrainConfig:
     The schedule warms up over `warmup_steps`, stays, and falls linearly to `final_lr` of the peak over the last
     `decay_share` of `total_tokens` (warm-up/stable/decay, Hu et al. 2024).
     `head_tokens` is how many ids of the vocabulary a step scores, 0 for all.
+    `precision` "auto" multiplies matrices in bfloat16 where the device has instructions for it.
     `optimizer` "muon" is Muon for matrices and AdamW for the rest. `clip_norm` limits the gradient's norm, 0 does not.
     """
 
@@ -35,6 +36,7 @@ class TrainConfig:
     row_tokens: int
     micro_batch_rows: int = 0
     head_tokens: int = 0
+    precision: Literal["auto", "float32"] = "auto"
     optimizer: Literal["muon", "adamw"] = "muon"
     muon_lr: float = 0.02
     adam_lr: float = 0.003

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from training.initial import initial_model
 from training.interrupt import Interrupted, caught_signals
 from training.optimizer import build_optimizers
 from training.peak import flops_per_token, measured_peak
+from training.precision import matrix_type
 from training.recipe import BadRecipe, Recipe
 from training.run_log import RunLog
 from training.sampled_softmax import FullLoss, SampledLoss
@@ -50,7 +51,7 @@ def train(
         batches = Batches(recipe, sampler, tokenizer, ranks)
         run = Run.start(recipe, tokenizer, out / checkpoint.FILE, ranks, compiled)
         config, step, guard = recipe.train, run.good.step, Guard.from_state(run.good.state)
-        (peak,) = ranks.total(measured_peak(ranks.device))
+        (peak,) = ranks.total(measured_peak(ranks.device, matrix_type(config, ranks.device)))
         flops = flops_per_token(run.model, recipe)
         writer = checkpoint.Writer(out / checkpoint.FILE) if ranks.first else None
         log = RunLog(out, step, config.steps, guard.skipped) if ranks.first else None
@@ -127,7 +128,10 @@ def train(
 
 @dataclass
 class Run:
-    """What a step works on, and `good`: the last checkpoint, in memory."""
+    """What a step works on, and `good`: the last checkpoint, in memory.
+
+    `tables` are the parameters whose gradients the processes exchange by rows.
+    """
 
     recipe: Recipe
     ranks: Ranks
@@ -136,6 +140,7 @@ class Run:
     losses: nn.Module
     optimizers: list[torch.optim.Optimizer]
     good: Snapshot
+    tables: list[nn.Parameter] = field(default_factory=list)
 
     @classmethod
     def start(cls, recipe: Recipe, tokenizer: Tokenizer, saved: Path, ranks: Ranks, compiled: bool) -> Run:
@@ -157,9 +162,15 @@ class Run:
         losses: nn.Module = SampledLoss(model) if recipe.head_tokens else FullLoss(model)
         if compiled:
             losses = torch.compile(losses)  # type: ignore[assignment]
+        tables: list[nn.Parameter] = []
         if ranks.world > 1:
+            tables = _tables(model) if ranks.device.type == "cpu" else []  # a GPU would wait to learn how many rows
+            apart = {id(table) for table in tables}
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+                losses, [name for name, parameter in losses.named_parameters() if id(parameter) in apart]
+            )
             losses = DistributedDataParallel(losses, gradient_as_bucket_view=True)
-        run = cls(recipe, ranks, tokenizer, model, losses, optimizers, Snapshot({}, {}))
+        run = cls(recipe, ranks, tokenizer, model, losses, optimizers, Snapshot({}, {}), tables)
         run.good = resumed or run.snapshot(0, Guard())
         return run
 
@@ -169,16 +180,19 @@ class Run:
         Each micro-batch counts by its rows: the same gradient as one big batch, however it is divided.
         """
         device, world = self.ranks.device, self.ranks.world
+        dtype = matrix_type(self.recipe.train, device)
         part = torch.zeros((), device=device)
         for i, micro_batch in enumerate(micro_batches, start=1):
             weight = len(micro_batch[0]) / self.recipe.train.rows
             alone = isinstance(self.losses, DistributedDataParallel) and i < len(micro_batches)
             with self.losses.no_sync() if alone else nullcontext():  # type: ignore[operator]
-                # many CPUs multiply bfloat16 slower than float32
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                with torch.autocast(device.type, dtype=dtype, enabled=dtype is torch.bfloat16):
                     loss = self.losses(*(tensor.to(device) for tensor in micro_batch))
                 (loss * (weight * world)).backward()  # DistributedDataParallel takes the mean over the processes
             part += loss.detach() * weight
+        for table in self.tables:
+            assert table.grad is not None
+            self.ranks.mean_of_touched_rows(table.grad)
         return part
 
     def gradient_norm(self) -> Tensor:
@@ -206,6 +220,12 @@ class Run:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         return self.good.step
+
+
+def _tables(model: GPT) -> list[nn.Parameter]:
+    """The tables of embeddings whose rows a batch looks up."""
+    found = (model.embedding, model.bigrams)
+    return [table.weight for table in found if isinstance(table, nn.Embedding)]  # type: ignore[misc]
 
 
 def _tokenizer(recipe: Recipe, data: Path) -> Tokenizer:

@@ -17,7 +17,7 @@ from training.checkpoint import CheckpointNotWritten
 from training.run_log import truncate
 from training.train import train
 
-LONG = {"total_tokens": 60 * 256, "checkpoint_minutes": 0.0}
+LONG = {"total_tokens": 60 * 256, "checkpoint_minutes": 0.0, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
