@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as BPETrainer
 
+from inference_service.model.bpe import byte_of_character
 from inference_service.model.tokenizer import SENTINELS, SPLIT_PATTERN, Tokenizer
 from training.documents import BadDocuments, corpus_file, read_block, sample_blocks
 
@@ -38,7 +39,7 @@ def train_tokenizer(corpus: Path, vocab_size: int) -> Tokenizer:
             show_progress=False,
         ),
     )
-    characters = _byte_of_character()
+    characters = byte_of_character()
     by_id = sorted(trainer.get_vocab().items(), key=lambda item: item[1])
     return Tokenizer({bytes(characters[c] for c in token): rank for rank, (token, _) in enumerate(by_id)})
 
@@ -52,10 +53,3 @@ def sample_texts(corpus: Path, split: str, wanted: int) -> Iterator[str]:
             yield document.text
     if empty:
         raise BadDocuments(f"{corpus / split}.jsonl holds no documents: give `midfill-train collect` more sources")
-
-
-def _byte_of_character() -> dict[str, int]:
-    """Which byte a character of GPT-2's printable alphabet stands for (Radford et al. 2019, encoder.py)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from inference_service.model.tokenizer import Tokenizer
 from tests.conftest import BUNDLED_NANO
@@ -48,3 +49,12 @@ def data(tmp_path_factory, corpus, tokenizer):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Models this small are slower with two threads, on a busy machine many times."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -5,10 +5,11 @@ import shutil
 import sys
 
 import pytest
-import torch
 
 from tests.training.small_data import write_small_data
 from training.__main__ import main
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STRING = {
     "task_id": "mine/0",
@@ -30,14 +31,6 @@ ADD = {
     "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
     "entry_point": "add",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

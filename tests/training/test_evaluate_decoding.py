@@ -12,17 +12,11 @@ from inference_service.model.healing import Vocabulary, split_for_healing
 from training.evaluate.decoding import Decoder
 from training.evaluate.stop_rules import block_end, function_end, line_end, never
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PREFIX = "import os\n\n\ndef main():\n    path = os.pa"
 SUFFIX = "\n    return path\n"
 CODE = st.sampled_from(["\n", "\n\n", "    ", "        ", "\t", "x", " = 1", "def f():", "return x", ")", "]", "# é"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from training.child_process import leave_ending_to_parent
 from training.corpus.contamination import NO_BENCHMARKS, Benchmarks
 from training.corpus.corpus_files import BadCorpus
 from training.corpus.documents import write_source
@@ -56,15 +54,7 @@ def settled(reason: NotUsable | None) -> Outcome:
 def _start(benchmarks: Benchmarks) -> None:
     global _benchmarks
     _benchmarks = benchmarks
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    leave_ending_to_parent()
 
 
 def _work(source: Source, folder: Path) -> NotUsable | None:

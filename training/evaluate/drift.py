@@ -8,16 +8,13 @@ import numpy as np
 
 from inference_service.model.gpt import GPT
 from inference_service.model.tokenizer import Tokenizer
+from training.compress.gate import INT8
 from training.evaluate.heldout import HeldOut, Measured
 from training.evaluate.loss import top1_agreement
 from training.evaluate.statistics import Sample, mcnemar
 
 AGREEMENT_PIECES = 100  # about 40,000 positions: half a tenth of a percent
 
-LARGEST_GROWTH = 0.02  # of bits per byte, relative; nano's int8 has 0.003
-# Nano's int8 has 94.8 %: its weights alone 98.9 %, and W8A8 also rounds activations, with one scale a tensor. Where
-# the two differ the first choices were close, for bits per byte and exact match hardly change.
-LOWEST_AGREEMENT = 0.93
 SIGNIFICANT = 0.05
 
 
@@ -34,11 +31,11 @@ class Drift:
     def too_far(self) -> str | None:
         """What is beyond the gate, in words with figures, or None."""
         found = []
-        if not self.growth <= LARGEST_GROWTH:  # not a number is too far as well
-            found.append(f"bits per byte grow by {self.growth:.1%} (at most {LARGEST_GROWTH:.0%})")
-        if not self.agreement >= LOWEST_AGREEMENT:
+        if not self.growth <= INT8.bits_per_byte:  # not a number is too far as well
+            found.append(f"bits per byte grow by {self.growth:.1%} (at most {INT8.bits_per_byte:.0%})")
+        if not self.agreement >= INT8.top1_agreement:
             found.append(
-                f"{self.agreement:.1%} of the likeliest tokens stay the same (at least {LOWEST_AGREEMENT:.0%})"
+                f"{self.agreement:.1%} of the likeliest tokens stay the same (at least {INT8.top1_agreement:.0%})"
             )
         before, after = self.lines
         if after < before and self.p < SIGNIFICANT:

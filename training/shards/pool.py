@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from inference_service.model.tokenizer import Tokenizer
+from training.child_process import leave_ending_to_parent
 from training.documents import Block
 from training.shards.layout import BadShard
 from training.shards.writer import write_shard
@@ -61,8 +59,7 @@ class _Stopped(Exception):
 
 def _start_worker(folder: Path, tokenizer: Tokenizer, done_bytes: Synchronized[int], stop: Event) -> None:
     global _work_on
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it as well, and sets `stop`
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    leave_ending_to_parent()  # it sets `stop`
 
     def advanced(length: int) -> None:
         if stop.is_set():
@@ -74,14 +71,6 @@ def _start_worker(folder: Path, tokenizer: Tokenizer, done_bytes: Synchronized[i
         write_shard(block, folder, number, tokenizer, advanced)
 
     _work_on = work_on
-
-
-def _end_with_parent() -> None:
-    """Without this, workers of a killed parent would wait for tasks for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 _work_on: Callable[[int, Block], None]  # of this worker process
