@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 from fastapi import FastAPI
 
-from inference_service.api import complete, completions, errors, events, health, models
+from inference_service.api import complete, completions, errors, events, health, models, openapi
 from inference_service.api.auth import Authentication, load_keys
 from inference_service.api.body_limit import BodyLimit
 from inference_service.api.observe import Observe
@@ -37,6 +37,7 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
     app.state.service = service
     for module in (completions, complete, events, models, health):
         app.include_router(module.router)
+    openapi.install(app, settings)
     errors.install(app)
     # The last one added is the outermost: everything is observed, and a key is checked before a body is read.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

@@ -49,6 +49,8 @@ def parse(schema: type[Schema], value: Any, *, where: str = "") -> Schema:
         first = errors[0]
         name = str(first["loc"][0])
         param = where + name
+        if first["type"] == "told":  # by a validator of ours that knows better than the field's description
+            raise invalid(param, f"{param} {first['msg']}") from None
         if first["type"] == "missing" and len(first["loc"]) == 1:
             raise invalid(param, f"{param} is required") from None
         if any(item["type"] == "string_unicode" and item["loc"][0] == name for item in errors):

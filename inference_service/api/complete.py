@@ -5,23 +5,27 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from inference_service.api.answers import BatchAnswer, CompleteAnswer
 from inference_service.api.body import parse, read_object
 from inference_service.api.completions import check_limits
 from inference_service.api.errors import ApiError
 from inference_service.api.results import Result, log_json
+from inference_service.api.routing import WORK, says
+from inference_service.api.routing import router as new_router
 from inference_service.api.run import Run
 from inference_service.api.schemas import BatchBody, CompleteBody
 from inference_service.api.service import Service
 from inference_service.engine.request import CompletionRequest
 from inference_service.logs import request_fields
 
-router = APIRouter()
+router = new_router()
+_EXAMPLE = {"code": "def add(a, b):\n    return ", "max_tokens": 8, "temperature": 0}
 
 
-@router.post("/complete")
+@router.post("/complete", **says(CompleteAnswer, takes=CompleteBody, errors=(*WORK, 409), example=_EXAMPLE))
 async def complete(request: Request) -> Response:
     """`{code, suffix?, max_tokens, temperature, top_k}` → `{completion, tokens, latency_ms, id, model}`."""
     service: Service = request.app.state.service
@@ -35,7 +39,7 @@ async def complete(request: Request) -> Response:
     return JSONResponse(item)
 
 
-@router.post("/complete/batch")
+@router.post("/complete/batch", **says(BatchAnswer, takes=BatchBody, errors=WORK, example={"requests": [_EXAMPLE]}))
 async def complete_batch(request: Request) -> Response:
     """`{requests: […]}` → `{results: […]}` in order; an item's error stands in its place, with status 200."""
     service: Service = request.app.state.service

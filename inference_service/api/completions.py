@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from inference_service.api import results as shapes
+from inference_service.api.answer import Answer
+from inference_service.api.answers import CancelAnswer, CompletionAnswer
 from inference_service.api.body import parse, read_object
 from inference_service.api.errors import ApiError, invalid
-from inference_service.api.results import Result
+from inference_service.api.event_stream import EventStream
+from inference_service.api.routing import WORK, says
+from inference_service.api.routing import router as new_router
 from inference_service.api.run import Run
 from inference_service.api.schemas import CompletionBody
 from inference_service.api.service import Service
 from inference_service.engine.request import CompletionRequest, ContextFile
 from inference_service.logs import request_fields
 
-router = APIRouter()
-Tokens = Sequence[tuple[str, float]]
-_SSE_HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
+router = new_router()
+_EXAMPLE = {
+    "prompt": "import os\n\npath = os.path.",
+    "suffix": "\n",
+    "max_tokens": 16,
+    "temperature": 0,
+    "mode": "line",
 }
 
 
-@router.post("/v1/completions")
+@router.post(
+    "/v1/completions",
+    **says(
+        CompletionAnswer, takes=CompletionBody, errors=(*WORK, 404, 409), example=_EXAMPLE, media="text/event-stream"
+    ),
+)
 async def create_completion(request: Request) -> Response:
     """OpenAI's text completion with our own fields; every error is decided before the first byte."""
     service: Service = request.app.state.service
@@ -49,24 +56,25 @@ async def create_completion(request: Request) -> Response:
         prompt_chars=sum(map(len, body.prompts)),
         suffix_chars=len(body.suffix or ""),
     )
-    answer = _Answer(run.id, body, card.name, card.version)
+    answer = Answer(run.id, body, card.name, card.version)
     if body.stream:
-        return _EventStream(run, answer)
+        return EventStream(run, answer)
     async with run:
         async for index, item in run.chunks():
             if isinstance(item, ApiError):
                 raise item
             answer.results[index].add(item)
-    request_fields(request.scope).update(shapes.log_json(answer.results, body.n))
+    request_fields(request.scope).update(shapes.log_json(answer.results, body.candidates))
     if any(result.finish_reason == "superseded" for result in answer.results):
         raise ApiError(409, "superseded", "a newer request of the same session took the place of this one")
-    return JSONResponse(answer.whole())
+    return JSONResponse(answer.whole(), headers={"Server-Timing": shapes.server_timing(answer.results)})
 
 
-@router.delete("/v1/completions/{completion_id}")
-async def cancel_completion(completion_id: str, request: Request) -> Response:
+@router.delete("/v1/completions/{completion_id}", **says(CancelAnswer))
+async def cancel_completion(request: Request) -> Response:
     """Cancel by id. Idempotent: `cancelled` says whether there was something to cancel."""
     service: Service = request.app.state.service
+    completion_id = request.path_params["completion_id"]
     return JSONResponse({"id": completion_id, "cancelled": service.cancel(completion_id)})
 
 
@@ -116,7 +124,7 @@ def _requests(body: CompletionBody, scope: Scope, headers: Mapping[str, str]) ->
     )
     requests: list[CompletionRequest] = []
     for prompt in body.prompts:
-        for choice in range(body.n):
+        for choice in range(body.candidates):
             first = not requests
             requests.append(
                 replace(
@@ -130,97 +138,3 @@ def _requests(body: CompletionBody, scope: Scope, headers: Mapping[str, str]) ->
                 )
             )
     return requests
-
-
-class _Answer:
-    """The JSON of one answer, whole or in chunks."""
-
-    def __init__(self, completion_id: str, body: CompletionBody, model: str, version: str) -> None:
-        self.body = body
-        self.results = [Result() for _ in range(len(body.prompts) * body.n)]
-        self._version = version
-        self._frame = {
-            "id": completion_id,
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": model,
-        }
-
-    def whole(self) -> dict[str, Any]:
-        choices = [
-            self._choice(index, echoed + result.text, result.logprobs, result.finish_reason, len(echoed))
-            for index, result in enumerate(self.results)
-            for echoed in [self.echoed(index)]
-        ]
-        return {**self._frame, "choices": choices, **self.totals()}
-
-    def totals(self) -> dict[str, Any]:
-        return {
-            "usage": shapes.usage_json(self.results, self.body.n),
-            "midfill": shapes.midfill_json(self.results, self._version),
-        }
-
-    def part(self, index: int, text: str, tokens: Tokens = (), reason: str | None = None) -> dict[str, Any]:
-        offset = len(self.echoed(index)) + sum(len(token) for token, _ in self.results[index].logprobs)
-        return {**self._frame, "choices": [self._choice(index, text, tokens, reason, offset)]}
-
-    def usage_only(self) -> dict[str, Any]:
-        return {**self._frame, "choices": [], "usage": shapes.usage_json(self.results, self.body.n)}
-
-    def echoed(self, index: int) -> str:
-        return self.body.prompts[index // self.body.n] if self.body.echo else ""
-
-    def _choice(self, index: int, text: str, tokens: Tokens, reason: str | None, offset: int) -> dict[str, Any]:
-        top = self.body.logprobs
-        return {
-            "index": index,
-            "text": text,
-            "logprobs": None if top is None else shapes.logprobs_json(tokens, top, offset),
-            "finish_reason": reason,
-        }
-
-
-class _EventStream(Response):
-    """Server-sent events. It owns the run, so that nothing is left running whatever ends the response."""
-
-    def __init__(self, run: Run, answer: _Answer) -> None:
-        super().__init__(headers=_SSE_HEADERS)
-        self._run = run
-        self._answer = answer
-
-    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        self.raw_headers = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._answer
-        started = False
-        left = len(answer.results)
-        # With include_usage every chunk has a usage field, which is null but in the extra last one.
-        no_usage = {"usage": None} if answer.body.stream_options.include_usage else {}
-
-        async def event(data: dict[str, Any]) -> None:
-            text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-            await send({"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": True})
-
-        async with self._run as run:
-            async for index, item in run.chunks():
-                if not started:
-                    if isinstance(item, ApiError):
-                        raise item
-                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                    started = True
-                    for echoing in range(len(answer.results) if answer.body.echo else 0):
-                        await event(answer.part(echoing, answer.echoed(echoing)) | no_usage)
-                if isinstance(item, ApiError):
-                    left -= 1
-                    answer.results[index].finish_reason = "error"
-                    await event(item.body())
-                elif item.text or item.token_logprobs or item.finish_reason:
-                    part = answer.part(index, item.text, item.token_logprobs, item.finish_reason)
-                    answer.results[index].add(item)
-                    left -= item.finish_reason is not None
-                    await event(part | ({} if left else answer.totals()) | no_usage)
-        request_fields(scope).update(shapes.log_json(answer.results, answer.body.n))
-        if no_usage:
-            await event(answer.usage_only())
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from inference_service.api.answers import Alive, Health, NotReady, Ready
+from inference_service.api.routing import router as new_router
+from inference_service.api.routing import says
 from inference_service.api.service import Service
 from inference_service.metrics import CONTENT_TYPE
 
-router = APIRouter()
+router = new_router()
 
 
-@router.get("/livez")
-async def livez() -> Response:
+@router.get("/livez", **says(Alive))
+async def livez(_: Request) -> Response:
     """200 as long as the event loop turns; never depends on load."""
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz")
+@router.get("/readyz", **says(Ready, others={503: NotReady}))
 async def readyz(request: Request) -> Response:
     """200 when a completion would be taken now, else 503 with the reason and Retry-After."""
     service: Service = request.app.state.service
@@ -28,7 +31,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(body, refusal.status, refusal.headers)
 
 
-@router.get("/health")
+@router.get("/health", **says(Health, others={503: Health}))
 async def health(request: Request) -> Response:
     """`{status, model_loaded, device}`; 200 when the model can be used, 503 before and while draining."""
     service: Service = request.app.state.service
@@ -41,7 +44,7 @@ async def health(request: Request) -> Response:
     return JSONResponse(body, 200 if ready else 503)
 
 
-@router.get("/metrics")
+@router.get("/metrics", **says(None, media="text/plain"))
 async def metrics(request: Request) -> Response:
     """Prometheus text."""
     service: Service = request.app.state.service

@@ -5,30 +5,47 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import asdict
-from importlib import metadata
+from typing import Any
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from inference_service.api import schemas
+from inference_service.api.answers import Info, Model, ModelList
+from inference_service.api.errors import ApiError
+from inference_service.api.routing import router as new_router
+from inference_service.api.routing import says
 from inference_service.api.service import Service
+from inference_service.version import VERSION
 
-router = APIRouter()
+router = new_router()
 _STARTED = int(time.time())
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", **says(ModelList, errors=(503,)))
 async def list_models(request: Request) -> Response:
     """The served model in OpenAI's shape, with its version and context length in tokens."""
+    return JSONResponse({"object": "list", "data": [_model(request)]})
+
+
+@router.get("/v1/models/{model}", **says(Model, errors=(404, 503)))
+async def retrieve_model(request: Request) -> Response:
+    """One model by its name."""
+    model = _model(request)
+    if request.path_params["model"] != model["id"]:
+        raise ApiError(404, "model_not_found", f"this service serves the model {model['id']!r}", param="model")
+    return JSONResponse(model)
+
+
+def _model(request: Request) -> dict[str, Any]:
     service: Service = request.app.state.service
     if not service.model_loaded:
         service.require_ready()
     card = asdict(service.backend.model)
-    model = {"id": card.pop("name"), "object": "model", "created": _STARTED, "owned_by": "midfill", **card}
-    return JSONResponse({"object": "list", "data": [model]})
+    return {"id": card.pop("name"), "object": "model", "created": _STARTED, "owned_by": "midfill", **card}
 
 
-@router.get("/info")
+@router.get("/info", **says(Info))
 async def info(request: Request) -> Response:
     """Limits, device, build and effective settings; no secrets."""
     service: Service = request.app.state.service
@@ -38,7 +55,7 @@ async def info(request: Request) -> Response:
         {
             "service": "midfill",
             "status": service.phase,
-            "build": {"version": _version(), "python": platform.python_version()},
+            "build": {"version": VERSION, "python": platform.python_version()},
             "device": service.device,
             "model": asdict(service.backend.model) if loaded else None,
             "backend": service.backend.info() if loaded else None,
@@ -53,10 +70,3 @@ async def info(request: Request) -> Response:
             "settings": settings.public(),
         }
     )
-
-
-def _version() -> str:
-    try:
-        return metadata.version("midfill")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"

@@ -28,6 +28,12 @@ class Result:
             self.stats = chunk.stats or Stats(completion_tokens=len(self.logprobs))
 
 
+def confidence(result: Result) -> float:
+    """Mean log probability per token, nats; -inf without a token or when it is not a number."""
+    mean = result.stats.mean_logprob
+    return mean if mean is not None and math.isfinite(mean) else -math.inf
+
+
 def logprobs_json(tokens: Sequence[tuple[str, float]], top: int, offset: int) -> dict[str, Any]:
     """OpenAI's `logprobs` object of a piece of text that starts at character `offset` of the choice's text.
 
@@ -79,6 +85,17 @@ def midfill_json(results: Sequence[Result], version: str) -> dict[str, Any]:
         "decode_ms": round(max(item.decode_ms for item in stats), 3),
         "model_version": version,
     }
+
+
+def server_timing(results: Sequence[Result]) -> str:
+    """The `Server-Timing` header (W3C) of a finished answer: longest times in ms."""
+    stats = [result.stats for result in results]
+    times = {
+        "queue": max(item.queue_ms for item in stats),
+        "prefill": max(item.prefill_ms for item in stats),
+        "decode": max(item.decode_ms for item in stats),
+    }
+    return ", ".join(f"{name};dur={value:.2f}" for name, value in times.items())
 
 
 def log_json(results: Sequence[Result], n: int) -> dict[str, Any]:

@@ -82,14 +82,21 @@ class Run:
 
     async def chunks(self) -> AsyncGenerator[tuple[int, Chunk | ApiError], None]:
         """(index of the completion, chunk or why it failed), until all have ended. Raises ClientGone."""
+        async for batch in self.batches():
+            for event in batch:
+                yield event
+
+    async def batches(self) -> AsyncGenerator[list[tuple[int, Chunk | ApiError]], None]:
+        """As `chunks`, all that is there at a time."""
         left = len(self._requests)
         while left:
-            event = await self._events.get()
-            if event is _GONE:
+            batch = [await self._events.get()]
+            while not self._events.empty():
+                batch.append(self._events.get_nowait())
+            if _GONE in batch:
                 raise ClientGone
-            yield event
-            item = event[1]
-            left -= isinstance(item, ApiError) or item.finish_reason is not None
+            left -= sum(isinstance(item, ApiError) or item.finish_reason is not None for _, item in batch)
+            yield batch
         self._service.metrics.e2e.observe(time.monotonic() - self._received)
 
     async def _pump(self, index: int) -> None:

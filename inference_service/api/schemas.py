@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 MAX_PROMPTS = 64
@@ -19,6 +19,16 @@ def _well_formed(text: str) -> str:
     except UnicodeEncodeError:
         raise PydanticCustomError("string_unicode", "unpaired surrogate") from None
     return text
+
+
+def _text_only(prompt: Any) -> Any:
+    """OpenAI's API also takes tokens, of its own tokenizers: better refused than completed as nonsense."""
+    first = prompt[0] if isinstance(prompt, list) and prompt else None
+    if isinstance(first, int | list) and not isinstance(first, bool):
+        raise PydanticCustomError(
+            "told", f"must be a string or a list of 1 to {MAX_PROMPTS} strings: token ids are not supported"
+        )
+    return prompt
 
 
 Text = Annotated[str, AfterValidator(_well_formed)]
@@ -46,9 +56,9 @@ class StreamOptions(_Body):
 class CompletionBody(_Body):
     """`POST /v1/completions`: OpenAI's text completion and our own fields."""
 
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)] = Field(
-        description=f"a string or a list of 1 to {MAX_PROMPTS} strings"
-    )
+    prompt: Annotated[
+        Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)], BeforeValidator(_text_only)
+    ] = Field(description=f"a string or a list of 1 to {MAX_PROMPTS} strings")
     model: Text | None = Field(None, description="a string")
     suffix: Text | None = Field(None, description="a string")
     max_tokens: int = Field(16, ge=1, description=_MAX_TOKENS)
@@ -57,6 +67,7 @@ class CompletionBody(_Body):
     top_k: int = Field(0, ge=0, le=1_000_000, description="an integer from 0 (off) to 1000000")
     min_p: float = Field(0.0, ge=0, le=1, description="a number from 0 (off) to 1")
     n: int = Field(1, ge=1, le=8, description="an integer from 1 to 8")
+    best_of: int = Field(1, ge=1, le=8, description="an integer from 1 to 8")
     stop: Stop | Annotated[list[Stop], Field(max_length=8)] = Field(
         default_factory=list, description="a string or a list of at most 8 strings of 1 to 256 characters"
     )
@@ -84,6 +95,11 @@ class CompletionBody(_Body):
     def prompts(self) -> tuple[str, ...]:
         """One or several prompts."""
         return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt)
+
+    @property
+    def candidates(self) -> int:
+        """Completions to generate for each prompt; `best_of` below `n` asks for no more than `n`."""
+        return max(self.n, self.best_of)
 
     @property
     def stops(self) -> tuple[str, ...]:

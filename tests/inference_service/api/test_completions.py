@@ -348,3 +348,52 @@ async def test_delete_cancels_once(serve, scripted, n):
     assert reasons == ["cancelled"] * n
     second = await api.client.delete(f"{ROUTE}/{completion_id}")
     assert second.status_code == 200 and second.json()["cancelled"] is False
+
+
+async def test_best_of_tells_the_likeliest_and_counts_all(api, monkeypatch):
+    values = iter((-3.0, -1.0, -2.0) * 2)
+
+    async def candidate(request):
+        value = next(values)
+        yield Chunk(f"{value}", token_logprobs=((f"{value}", value),))
+        stats = Stats(prompt_tokens=10, completion_tokens=1, mean_logprob=value)
+        yield Chunk("", finish_reason="stop", stats=stats)
+
+    monkeypatch.setattr(api.backend, "complete", candidate)
+    body = (await post(api, prompt="x", best_of=3, n=2, echo=True)).json()
+    assert [choice["text"] for choice in body["choices"]] == ["x-1.0", "x-2.0"]
+    assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (10, 3)
+
+    chunks = events((await post(api, prompt="x", best_of=3, n=2, stream=True)).text)
+    assert [(chunk["choices"][0]["index"], chunk["choices"][0]["text"]) for chunk in chunks] == [
+        (0, "-1.0"),
+        (1, "-2.0"),
+    ]
+    assert chunks[-1]["usage"]["completion_tokens"] == 3 and chunks[-1]["midfill"]
+
+
+async def test_best_of_below_n_asks_for_no_more(api):
+    body = (await post(api, prompt="x", best_of=1, n=2)).json()
+    assert len(body["choices"]) == len(api.backend.requests) == 2
+
+
+async def test_token_ids_are_refused_with_the_reason(api):
+    for prompt in ([1, 2], [[1, 2], [3]]):
+        error = (await post(api, prompt=prompt)).json()["error"]
+        assert error["param"] == "prompt" and "token ids are not supported" in error["message"]
+
+
+async def test_timing_headers(api):
+    whole = await post(api, prompt="x")
+    assert whole.headers["server-timing"] == "queue;dur=1.00, prefill;dur=2.00, decode;dur=3.00"
+    streamed = await post(api, prompt="x", stream=True)
+    assert streamed.headers["server-timing"].startswith("first;dur=")
+
+
+async def test_echo_and_logprobs_in_a_stream_with_several_prompts(api):
+    chunks = events((await post(api, prompt=["ab", "c"], stream=True, echo=True, logprobs=1)).text)
+    offsets = {0: [], 1: []}
+    for chunk in chunks:
+        choice = chunk["choices"][0]
+        offsets[choice["index"]] += choice["logprobs"]["text_offset"]
+    assert offsets == {0: [2, 5, 8], 1: [1, 4, 7]}

@@ -34,6 +34,41 @@ async def test_official_client_whole_and_streamed(live):
         assert chunks[-1].usage.prompt_tokens_details.cached_tokens == 4
 
         assert [model.id async for model in client.models.list()] == ["nano"]
+        assert (await client.models.retrieve("nano")).owned_by == "midfill"
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("other")
+
+
+async def test_official_client_reaches_every_parameter(live):
+    api = await live()
+    async with openai.AsyncOpenAI(base_url=f"{api.url}/v1", api_key="none") as client:
+        answer = await client.completions.create(
+            model="nano",
+            prompt=["a", "b"],
+            best_of=2,
+            echo=True,
+            frequency_penalty=0,
+            logit_bias={"50256": -100},
+            logprobs=2,
+            max_tokens=4,
+            n=1,
+            presence_penalty=0,
+            seed=7,
+            stop=["\n"],
+            suffix="c",
+            temperature=0.2,
+            top_p=0.9,
+            user="someone",
+            extra_body={"mode": "line", "session": "doc"},
+        )
+        assert [choice.text for choice in answer.choices] == ["a w0 w1 w2", "b w0 w1 w2"]
+        assert {request.mode for request in api.backend.requests} == {"line"}
+        with pytest.raises(openai.BadRequestError, match="token ids"):
+            await client.completions.create(model="nano", prompt=[1, 2])
+        stream = await client.completions.create(model="nano", prompt="x", stream=True, max_tokens=2)
+        async with stream:
+            async for _ in stream:
+                break
 
 
 async def test_official_client_understands_our_errors(live):

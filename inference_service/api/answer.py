@@ -1,0 +1,89 @@
+"""The JSON of one answer of `/v1/completions`, whole or in parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from inference_service.api import results as shapes
+from inference_service.api.results import Result
+from inference_service.api.schemas import CompletionBody
+
+Tokens = Sequence[tuple[str, float]]
+
+
+class Answer:
+    """Takes the chunks of `len(body.prompts) * body.candidates` completions, tells those that were asked for."""
+
+    def __init__(self, completion_id: str, body: CompletionBody, model: str, version: str) -> None:
+        self.body = body
+        self.results = [Result() for _ in range(len(body.prompts) * body.candidates)]
+        self._version = version
+        self._frame = {
+            "id": completion_id,
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    @property
+    def held(self) -> bool:
+        """Which choices are told is known only when all candidates have ended."""
+        return self.body.candidates > self.body.n
+
+    def whole(self) -> dict[str, Any]:
+        """The answer without streaming."""
+        return {**self._frame, "choices": self._choices(), **self.totals()}
+
+    def totals(self) -> dict[str, Any]:
+        """What the whole answer and the last chunk of a stream end with."""
+        return {
+            "usage": shapes.usage_json(self.results, self.body.candidates),
+            "midfill": shapes.midfill_json(self.results, self._version),
+        }
+
+    def part(self, index: int, text: str, tokens: Tokens = (), reason: str | None = None) -> dict[str, Any]:
+        """The next piece of a choice; its result has not taken it yet."""
+        offset = len(self.echoed(index)) + sum(len(token) for token, _ in self.results[index].logprobs)
+        return {**self._frame, "choices": [self._choice(index, text, tokens, reason, offset)]}
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Each choice in one piece, for a stream that has to know the end before it can tell anything."""
+        return [{**self._frame, "choices": [choice]} for choice in self._choices()]
+
+    def usage_only(self) -> dict[str, Any]:
+        """The extra last chunk of `include_usage`."""
+        return {**self._frame, "choices": [], "usage": shapes.usage_json(self.results, self.body.candidates)}
+
+    def echoed(self, index: int) -> str:
+        """The prompt of a choice, where it is to be repeated."""
+        return self.body.prompts[index // self.body.n] if self.body.echo else ""
+
+    def _choices(self) -> list[dict[str, Any]]:
+        choices = []
+        for index, result in enumerate(self._best()):
+            echoed = self.echoed(index)
+            text = echoed + result.text
+            choices.append(self._choice(index, text, result.logprobs, result.finish_reason, len(echoed)))
+        return choices
+
+    def _best(self) -> list[Result]:
+        """Of each prompt's candidates the `n` with the highest mean log probability, best first."""
+        n, candidates = self.body.n, self.body.candidates
+        if candidates == n:
+            return self.results
+        best: list[Result] = []
+        for start in range(0, len(self.results), candidates):
+            group = self.results[start : start + candidates]
+            best += sorted(group, key=shapes.confidence, reverse=True)[:n]
+        return best
+
+    def _choice(self, index: int, text: str, tokens: Tokens, reason: str | None, offset: int) -> dict[str, Any]:
+        top = self.body.logprobs
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": None if top is None else shapes.logprobs_json(tokens, top, offset),
+            "finish_reason": reason,
+        }

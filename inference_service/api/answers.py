@@ -1,0 +1,175 @@
+"""What the service answers, for the OpenAPI document. The handlers build plain dictionaries of these shapes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class ErrorDetail(_Answer):
+    """Why the request was not answered. Names fields and limits, never quotes what was sent."""
+
+    message: str = Field(description="one sentence that says what to do")
+    type: str = Field(description="the class of the error")
+    code: str = Field(description="stable name of the error")
+    param: str | None = Field(description="the field at fault, where there is one")
+
+
+class ErrorAnswer(_Answer):
+    """Every answer of status 400 and above."""
+
+    error: ErrorDetail
+
+
+class Logprobs(_Answer):
+    """Parallel lists, one entry a token; natural logarithms."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None = Field(description="the chosen token only; null for logprobs 0")
+    text_offset: list[int] = Field(description="where the token begins in the choice's text, characters")
+
+
+class Choice(_Answer):
+    """One completion, or in a stream the next piece of it."""
+
+    index: int
+    text: str
+    logprobs: Logprobs | None
+    finish_reason: Literal["stop", "length", "deadline", "superseded", "cancelled", "shutdown"] | None = Field(
+        description="null in a stream as long as the choice goes on"
+    )
+
+
+class PromptTokensDetails(_Answer):
+    """OpenAI's place for the cached tokens."""
+
+    cached_tokens: int
+
+
+class Usage(_Answer):
+    """Tokens of the whole answer; each prompt counts once, each generated choice counts."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int = Field(description="prompt tokens that did not have to be computed")
+    prompt_tokens_details: PromptTokensDetails
+
+
+class Accounting(BaseModel):
+    """Our own part of the answer: what it cost and which model gave it."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    mean_logprob: float | None = Field(description="mean log probability per token in nats, null without a token")
+    queue_ms: float = Field(description="longest wait for the engine")
+    prefill_ms: float = Field(description="longest computation of a prompt")
+    decode_ms: float = Field(description="longest generation")
+    model_version: str
+
+
+class CompletionAnswer(_Answer):
+    """OpenAI's text completion and our accounting."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int = Field(description="seconds since 1970")
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    midfill: Accounting
+
+
+class CancelAnswer(_Answer):
+    """Whether there was something to cancel."""
+
+    id: str
+    cancelled: bool
+
+
+class CompleteAnswer(_Answer):
+    """The short form."""
+
+    completion: str
+    tokens: int
+    latency_ms: float = Field(description="receipt of the request to the answer")
+    id: str
+    model: str
+
+
+class BatchAnswer(_Answer):
+    """One entry for each request, in order."""
+
+    results: list[CompleteAnswer | ErrorAnswer]
+
+
+class EventAnswer(_Answer):
+    """The event is counted."""
+
+    status: Literal["accepted"]
+
+
+class Model(_Answer):
+    """The served model in OpenAI's shape, with its version and context length in tokens."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    version: str
+    context_length: int
+    supports_suffix: bool
+
+
+class ModelList(_Answer):
+    """OpenAI's list shape."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Info(BaseModel):
+    """What this process is and allows; no secrets."""
+
+    service: Literal["midfill"]
+    status: str
+    build: dict[str, str]
+    device: str
+    model: dict[str, Any] | None
+    backend: dict[str, Any] | None
+    limits: dict[str, Any]
+    settings: dict[str, Any]
+
+
+class Alive(_Answer):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Ready(BaseModel):
+    """A completion would be taken now."""
+
+    status: Literal["ready"]
+
+
+class NotReady(BaseModel):
+    """Why no completion would be taken now."""
+
+    status: Literal["unavailable"]
+    reason: str
+    error: ErrorDetail
+
+
+class Health(_Answer):
+    """State in one word: ok, loading, draining or failed."""
+
+    status: str
+    model_loaded: bool
+    device: str
