@@ -1,4 +1,4 @@
-"""What clients send. The `description` of a field is what the error message says it must be."""
+"""What clients send. A field's `title` is what it means, its `description` what the error message says it must be."""
 
 from __future__ import annotations
 
@@ -58,38 +58,105 @@ class CompletionBody(_Body):
 
     prompt: Annotated[
         Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)], BeforeValidator(_text_only)
-    ] = Field(description=f"a string or a list of 1 to {MAX_PROMPTS} strings")
-    model: Text | None = Field(None, description="a string")
-    suffix: Text | None = Field(None, description="a string")
-    max_tokens: int = Field(16, ge=1, description=_MAX_TOKENS)
-    temperature: float = Field(1.0, ge=0, le=2, description="a number from 0 to 2")
-    top_p: float = Field(1.0, gt=0, le=1, description="a number above 0 and up to 1")
-    top_k: int = Field(0, ge=0, le=1_000_000, description="an integer from 0 (off) to 1000000")
-    min_p: float = Field(0.0, ge=0, le=1, description="a number from 0 (off) to 1")
-    n: int = Field(1, ge=1, le=8, description="an integer from 1 to 8")
-    best_of: int = Field(1, ge=1, le=8, description="an integer from 1 to 8")
+    ] = Field(
+        title="text before the cursor, or several for several answers",
+        description=f"a string or a list of 1 to {MAX_PROMPTS} strings",
+    )
+    model: Text | None = Field(None, title='the served model, "midfill", or nothing', description="a string")
+    suffix: Text | None = Field(
+        None,
+        title='text after the cursor; "" is the end of the file, absent means plain continuation',
+        description="a string",
+    )
+    max_tokens: int = Field(16, ge=1, title="most tokens to generate", description=_MAX_TOKENS)
+    temperature: float = Field(1.0, ge=0, le=2, title="0 takes the likeliest token", description="a number from 0 to 2")
+    top_p: float = Field(1.0, gt=0, le=1, title="nucleus sampling", description="a number above 0 and up to 1")
+    top_k: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        title="sample among the k likeliest tokens",
+        description="an integer from 0 (off) to 1000000",
+    )
+    min_p: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="sample among tokens with at least this share of the likeliest one's probability",
+        description="a number from 0 (off) to 1",
+    )
+    n: int = Field(1, ge=1, le=8, title="choices for each prompt", description="an integer from 1 to 8")
+    best_of: int = Field(
+        1,
+        ge=1,
+        le=8,
+        title="completions to generate for each prompt; the `n` likeliest are told, in a stream at its end",
+        description="an integer from 1 to 8",
+    )
     stop: Stop | Annotated[list[Stop], Field(max_length=8)] = Field(
-        default_factory=list, description="a string or a list of at most 8 strings of 1 to 256 characters"
+        default_factory=list,
+        title="where to end; it is not part of the text",
+        description="a string or a list of at most 8 strings of 1 to 256 characters",
     )
-    stream: bool = Field(False, description="true or false")
+    stream: bool = Field(False, title="server-sent events, ending with `data: [DONE]`", description="true or false")
     stream_options: StreamOptions = Field(
-        StreamOptions(), description="an object with include_usage, which is true or false"
+        StreamOptions(),
+        title="`include_usage` adds a last chunk with the usage and no choices",
+        description="an object with include_usage, which is true or false",
     )
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="an integer of 64 bits")
-    logprobs: int | None = Field(None, ge=0, le=5, description="an integer from 0 to 5")
-    echo: bool = Field(False, description="true or false")
-    user: Text | None = Field(None, max_length=256, description="a string of at most 256 characters")
-    path: Text | None = Field(None, max_length=1024, description="a string of at most 1024 characters")
-    language: Text | None = Field(None, max_length=64, description="a string of at most 64 characters")
+    seed: int | None = Field(
+        None, ge=-(2**63), lt=2**63, title="the same request gives the same answer", description="an integer of 64 bits"
+    )
+    logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=5,
+        title="log probabilities of the tokens; from 1 on with `top_logprobs` of the chosen ones",
+        description="an integer from 0 to 5",
+    )
+    echo: bool = Field(
+        False,
+        title="repeat the prompt before the completion; without log probabilities of its own",
+        description="true or false",
+    )
+    user: Text | None = Field(
+        None,
+        max_length=256,
+        title="who types; engine time is dealt fairly among users",
+        description="a string of at most 256 characters",
+    )
+    path: Text | None = Field(
+        None, max_length=1024, title="path of the file", description="a string of at most 1024 characters"
+    )
+    language: Text | None = Field(
+        None, max_length=64, title="language of the file", description="a string of at most 64 characters"
+    )
     context: list[ContextItem] = Field(
         default_factory=list,
         max_length=64,
+        title="other files that help, most stable first",
         description="a list of at most 64 objects {path, text}, path of at most 1024 characters",
     )
-    mode: Literal["auto", "line", "block"] = Field("auto", description="auto, line or block")
-    session: Text | None = Field(None, min_length=1, max_length=256, description="a string of 1 to 256 characters")
-    deadline_ms: float | None = Field(None, ge=1, le=600_000, description="a number from 1 to 600000")
-    priority: int = Field(0, ge=-100, le=100, description="an integer from -100 to 100")
+    mode: Literal["auto", "line", "block"] = Field(
+        "auto",
+        title='"line" ends before the break, "block" when the indentation leaves the block, auto is up to the model',
+        description="auto, line or block",
+    )
+    session: Text | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        title="names the document: a newer request ends the older one; also as the header X-Midfill-Session",
+        description="a string of 1 to 256 characters",
+    )
+    deadline_ms: float | None = Field(
+        None,
+        ge=1,
+        le=600_000,
+        title="what is there by then is returned, in whole lines",
+        description="a number from 1 to 600000",
+    )
+    priority: int = Field(0, ge=-100, le=100, title="smaller goes first", description="an integer from -100 to 100")
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -110,24 +177,39 @@ class CompletionBody(_Body):
 class CompleteBody(_Body):
     """`POST /complete`: the short form for scripts."""
 
-    code: Text = Field(description="a string")
-    suffix: Text | None = Field(None, description="a string")
-    max_tokens: int = Field(50, ge=1, description=_MAX_TOKENS)
-    temperature: float = Field(0.8, ge=0, le=2, description="a number from 0 to 2")
-    top_k: int = Field(200, ge=0, le=1_000_000, description="an integer from 0 (off) to 1000000")
+    code: Text = Field(title="text before the cursor", description="a string")
+    suffix: Text | None = Field(None, title="text after the cursor", description="a string")
+    max_tokens: int = Field(50, ge=1, title="most tokens to generate", description=_MAX_TOKENS)
+    temperature: float = Field(0.8, ge=0, le=2, title="0 takes the likeliest token", description="a number from 0 to 2")
+    top_k: int = Field(
+        200,
+        ge=0,
+        le=1_000_000,
+        title="sample among the k likeliest tokens",
+        description="an integer from 0 (off) to 1000000",
+    )
 
 
 class BatchBody(_Body):
     """`POST /complete/batch`. The items are validated one by one, so that a bad one fails alone."""
 
-    requests: list[Any] = Field(min_length=1, max_length=MAX_BATCH, description=f"a list of 1 to {MAX_BATCH} objects")
+    requests: list[Any] = Field(
+        min_length=1,
+        max_length=MAX_BATCH,
+        title="bodies of /complete",
+        description=f"a list of 1 to {MAX_BATCH} objects",
+    )
 
 
 class EventBody(_Body):
     """`POST /v1/events`: what became of a completion in the editor. Ids only, no code."""
 
-    completion_id: Text = Field(min_length=1, max_length=128, description="a string of 1 to 128 characters")
-    event: Literal["shown", "accepted", "partially_accepted", "dismissed", "persisted"] = Field(
-        description="shown, accepted, partially_accepted, dismissed or persisted"
+    completion_id: Text = Field(
+        min_length=1, max_length=128, title="`id` of the answer", description="a string of 1 to 128 characters"
     )
-    accepted_chars: int = Field(0, ge=0, le=1_000_000, description="an integer from 0 to 1000000")
+    event: Literal["shown", "accepted", "partially_accepted", "dismissed", "persisted"] = Field(
+        title="what happened", description="shown, accepted, partially_accepted, dismissed or persisted"
+    )
+    accepted_chars: int = Field(
+        0, ge=0, le=1_000_000, title="characters that were taken", description="an integer from 0 to 1000000"
+    )
