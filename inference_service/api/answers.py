@@ -86,6 +86,18 @@ class CompletionAnswer(_Answer):
     midfill: Accounting
 
 
+class CompletionChunk(_Answer):
+    """One event of a stream: the next piece of one choice, or with `include_usage` the usage at the end."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = Field(None, description="in the last one; with `include_usage` null in the others")
+    midfill: Accounting | None = Field(None, description="in the last one with a choice")
+
+
 class CancelAnswer(_Answer):
     """Whether there was something to cancel."""
 

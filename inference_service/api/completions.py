@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from inference_service.api import results as shapes
 from inference_service.api.answer import Answer
-from inference_service.api.answers import CancelAnswer, CompletionAnswer
+from inference_service.api.answers import CancelAnswer, CompletionAnswer, CompletionChunk
 from inference_service.api.body import parse, read_object
 from inference_service.api.errors import ApiError, invalid
 from inference_service.api.event_stream import EventStream
@@ -35,9 +35,7 @@ _EXAMPLE = {
 
 @router.post(
     "/v1/completions",
-    **says(
-        CompletionAnswer, takes=CompletionBody, errors=(*WORK, 404, 409), example=_EXAMPLE, media="text/event-stream"
-    ),
+    **says(CompletionAnswer, takes=CompletionBody, errors=(*WORK, 404, 409), example=_EXAMPLE, stream=CompletionChunk),
 )
 async def create_completion(request: Request) -> Response:
     """OpenAI's text completion with our own fields; every error is decided before the first byte."""

@@ -44,7 +44,7 @@ async def health(request: Request) -> Response:
     return JSONResponse(body, 200 if ready else 503)
 
 
-@router.get("/metrics", **says(None, media="text/plain"))
+@router.get("/metrics", **says(None, text="text/plain"))
 async def metrics(request: Request) -> Response:
     """Prometheus text."""
     service: Service = request.app.state.service

@@ -10,11 +10,11 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from inference_service.api.routing import BODIES
+from inference_service.api.auth import OPEN_PATHS
+from inference_service.api.routing import BODIES, EVENTS
 from inference_service.settings import Settings
 from inference_service.version import VERSION
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/health"})
 _REF = "#/components/schemas/{model}"
 _ABOUT = """Code completion: OpenAI's text completions with a `suffix`, a short form for scripts, and events.
 
@@ -28,8 +28,9 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     page = get_openapi(title="Midfill", version=VERSION, description=_ABOUT, routes=app.routes)
     components = page.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    _, bodies = models_json_schema([(body, "validation") for body in BODIES.values()], ref_template=_REF)
-    for name, schema in bodies["$defs"].items():
+    ours = (*BODIES.values(), *EVENTS.values())
+    _, defined = models_json_schema([(model, "validation") for model in ours], ref_template=_REF)
+    for name, schema in defined["$defs"].items():
         schemas[name] = _with_nulls(schema) if name in BODIES else schema
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -49,19 +49,22 @@ def says(
     example: dict[str, Any] | None = None,
     status: int = 200,
     others: dict[int, type[BaseModel]] | None = None,
-    media: str = "application/json",
+    text: str = "",
+    stream: type[BaseModel] | None = None,
 ) -> dict[str, Any]:
     """Arguments of `@router.post` and its kin: the shape of the answer and of the body, and the other statuses.
 
     `errors` have the common shape, `others` one of their own. `example` is a body that works on a fresh service;
-    docs/api.md shows it and a test sends it. `media` is the type of an answer that is not JSON; `answer` is None
-    where there is no other.
+    docs/api.md shows it and a test sends it. `answer` is None where it is no JSON but `text`, a media type; `stream`
+    is what the events of a stream hold.
     """
     responses = {code: refusal(code) for code in (*errors, 401, 403)}
     for code, model in (others or {}).items():
         responses[code] = refusal(code) | {"model": model}
-    if media != "application/json":
-        responses[status] = {"content": {media: {"schema": {"type": "string"}}}}
+    if text:
+        responses[status] = {"content": {text: {"schema": {"type": "string"}}}}
+    if stream is not None:
+        responses[status] = {"content": {"text/event-stream": {"schema": _event(stream)}}}
     declared: dict[str, Any] = {"status_code": status, "response_model": answer, "responses": responses}
     if answer is None:
         declared["response_class"] = Response  # it has no media type: what the document says is `media` alone
@@ -79,4 +82,14 @@ def refusal(code: int) -> dict[str, Any]:
     return {"model": ErrorAnswer, "description": _MEANING[code], **headers}
 
 
+def _event(item: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI 3.1's description of an event stream: of one event."""
+    EVENTS[item.__name__] = item
+    kinds = [{"$ref": f"#/components/schemas/{name}"} for name in (item.__name__, ErrorAnswer.__name__)]
+    json_text = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": kinds}}
+    data = {"anyOf": [{"type": "string", "const": "[DONE]"}, json_text]}
+    return {"type": "object", "required": ["data"], "properties": {"data": data}}
+
+
+EVENTS: dict[str, type[BaseModel]] = {}  # what streams hold, by the name of its schema
 BODIES: dict[str, type[BaseModel]] = {}  # what routes take, by the name of its schema

@@ -31,12 +31,18 @@ def _text_only(prompt: Any) -> Any:
     return prompt
 
 
+def _integral(value: Any) -> Any:
+    """JSON knows numbers only, and some languages write 5 as 5.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_integral)]
 Text = Annotated[str, AfterValidator(_well_formed)]
 Stop = Annotated[Text, Field(min_length=1, max_length=256)]
 
 
 class _Body(BaseModel):
-    # strict: "5" and 5.0 are not 5; unknown fields are ignored, as OpenAI's clients expect.
+    # strict: "5" is not 5; unknown fields are ignored, as OpenAI's clients expect.
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, protected_namespaces=())
 
 
@@ -68,10 +74,10 @@ class CompletionBody(_Body):
         title='text after the cursor; "" is the end of the file, absent means plain continuation',
         description="a string",
     )
-    max_tokens: int = Field(16, ge=1, title="most tokens to generate", description=_MAX_TOKENS)
+    max_tokens: Int = Field(16, ge=1, title="most tokens to generate", description=_MAX_TOKENS)
     temperature: float = Field(1.0, ge=0, le=2, title="0 takes the likeliest token", description="a number from 0 to 2")
     top_p: float = Field(1.0, gt=0, le=1, title="nucleus sampling", description="a number above 0 and up to 1")
-    top_k: int = Field(
+    top_k: Int = Field(
         0,
         ge=0,
         le=1_000_000,
@@ -85,8 +91,8 @@ class CompletionBody(_Body):
         title="sample among tokens with at least this share of the likeliest one's probability",
         description="a number from 0 (off) to 1",
     )
-    n: int = Field(1, ge=1, le=8, title="choices for each prompt", description="an integer from 1 to 8")
-    best_of: int = Field(
+    n: Int = Field(1, ge=1, le=8, title="choices for each prompt", description="an integer from 1 to 8")
+    best_of: Int = Field(
         1,
         ge=1,
         le=8,
@@ -104,10 +110,10 @@ class CompletionBody(_Body):
         title="`include_usage` adds a last chunk with the usage and no choices",
         description="an object with include_usage, which is true or false",
     )
-    seed: int | None = Field(
+    seed: Int | None = Field(
         None, ge=-(2**63), lt=2**63, title="the same request gives the same answer", description="an integer of 64 bits"
     )
-    logprobs: int | None = Field(
+    logprobs: Int | None = Field(
         None,
         ge=0,
         le=5,
@@ -156,7 +162,7 @@ class CompletionBody(_Body):
         title="what is there by then is returned, in whole lines",
         description="a number from 1 to 600000",
     )
-    priority: int = Field(0, ge=-100, le=100, title="smaller goes first", description="an integer from -100 to 100")
+    priority: Int = Field(0, ge=-100, le=100, title="smaller goes first", description="an integer from -100 to 100")
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -179,9 +185,9 @@ class CompleteBody(_Body):
 
     code: Text = Field(title="text before the cursor", description="a string")
     suffix: Text | None = Field(None, title="text after the cursor", description="a string")
-    max_tokens: int = Field(50, ge=1, title="most tokens to generate", description=_MAX_TOKENS)
+    max_tokens: Int = Field(50, ge=1, title="most tokens to generate", description=_MAX_TOKENS)
     temperature: float = Field(0.8, ge=0, le=2, title="0 takes the likeliest token", description="a number from 0 to 2")
-    top_k: int = Field(
+    top_k: Int = Field(
         200,
         ge=0,
         le=1_000_000,
@@ -210,6 +216,6 @@ class EventBody(_Body):
     event: Literal["shown", "accepted", "partially_accepted", "dismissed", "persisted"] = Field(
         title="what happened", description="shown, accepted, partially_accepted, dismissed or persisted"
     )
-    accepted_chars: int = Field(
+    accepted_chars: Int = Field(
         0, ge=0, le=1_000_000, title="characters that were taken", description="an integer from 0 to 1000000"
     )

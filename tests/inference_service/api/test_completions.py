@@ -204,7 +204,7 @@ async def test_unknown_model_is_404(api):
         ("max_tokens", 0, "from 1 to"),
         ("max_tokens", 513, "from 1 to 512"),
         ("max_tokens", "5", "an integer"),
-        ("max_tokens", 5.0, "an integer"),
+        ("max_tokens", 5.5, "an integer"),
         ("max_tokens", True, "an integer"),
         ("temperature", 2.1, "from 0 to 2"),
         ("temperature", -1, "from 0 to 2"),
@@ -240,6 +240,11 @@ async def test_out_of_range_names_field_and_range(api, field, value, says):
     assert error["param"] == field and error["type"] == "invalid_request_error"
     assert field in error["message"] and says in error["message"]
     assert api.backend.requests == []
+
+
+async def test_an_integer_may_be_written_with_a_point(api):
+    assert (await api.client.post(ROUTE, content=b'{"prompt": "x", "max_tokens": 2.0, "seed": 1e2}')).status_code == 200
+    assert (api.backend.requests[0].max_tokens, api.backend.requests[0].seed) == (2, 100)
 
 
 async def test_prompt_is_required(api):
