@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,6 @@ from inference_service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-_KEEP_ALIVE_S = 75  # longer than a proxy keeps its idle connections, so that it never writes into a closed one
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,32 +49,15 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(str(error), 2)
     except (OSError, ValueError) as error:
         return _fail(_load_problem(settings, error), 1)
-    return asyncio.run(_serve(settings, app, listener))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, app, listener))
 
 
 async def _serve(settings: Settings, app: FastAPI, listener: socket.socket) -> int:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """uvicorn less its signal handling, which closes the listener before /readyz could say "draining"."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
+    from inference_service import http_server
 
     service = app.state.service
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            lifespan="on",
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=5,
-        )
-    )
+    server = http_server.server(app, max_connections=settings.max_connections)
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -122,6 +103,14 @@ async def _serve(settings: Settings, app: FastAPI, listener: socket.socket) -> i
     if service.load_error:
         return _fail(_load_problem(settings, service.load_error), 1)
     return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not for Windows
+        return None
+    return uvloop.new_event_loop
 
 
 def _listen(settings: Settings) -> socket.socket:

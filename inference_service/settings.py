@@ -43,6 +43,7 @@ class Settings:
         200_000, "most characters of prompt, suffix and context together", low=1, high=1 << 30
     )
     max_tokens_limit: int = _setting(512, "largest max_tokens of a request", low=1, high=1 << 20)
+    max_connections: int = _setting(4096, "most open connections; beyond it 503", low=1, high=1_000_000)
     max_queue: int = _setting(64, "most completions running and waiting; beyond it 503", low=1, high=100_000)
     drain_s: float = _setting(20.0, "seconds that work in flight may take after SIGTERM", low=0, high=3600)
     exit_on_stdin_eof: bool = _setting(False, "shut down when stdin closes (the parent process is gone)")

@@ -20,8 +20,8 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
+from inference_service import http_server
 from inference_service.app import create_app
 from inference_service.settings import Settings
 
@@ -71,18 +71,13 @@ def scripted() -> type[ScriptedBackend]:
     return ScriptedBackend
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.asynccontextmanager
-async def _on_socket(backend: Any, **settings: Any) -> AsyncIterator[Api]:
-    app = create_app(Settings(**settings), backend)
+async def _on_socket(backend: Any, receive_timeout_s: float = 30.0, **values: Any) -> AsyncIterator[Api]:
+    settings = Settings(**values)
+    app = create_app(settings, backend)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
+    server = http_server.server(app, max_connections=settings.max_connections, receive_timeout_s=receive_timeout_s)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await app.state.service.loaded.wait()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
