@@ -45,6 +45,15 @@ class Settings:
     max_tokens_limit: int = _setting(512, "largest max_tokens of a request", low=1, high=1 << 20)
     max_connections: int = _setting(4096, "most open connections; beyond it 503", low=1, high=1_000_000)
     max_queue: int = _setting(64, "most completions running and waiting; beyond it 503", low=1, high=100_000)
+    max_reserved_tokens: int = _setting(
+        1 << 18, "most estimated tokens of prompts and outputs at a time; beyond it 503", low=1, high=1 << 40
+    )
+    max_wait_s: float = _setting(
+        30.0,
+        "longest predicted wait for the first token; beyond it, or a request's deadline, 503",
+        low=0.001,
+        high=3600,
+    )
     drain_s: float = _setting(20.0, "seconds that work in flight may take after SIGTERM", low=0, high=3600)
     exit_on_stdin_eof: bool = _setting(False, "shut down when stdin closes (the parent process is gone)")
 

@@ -16,6 +16,7 @@ from inference_service.api.errors import ApiError, ClientGone, internal, invalid
 from inference_service.api.service import Service
 from inference_service.backends.base import PromptTooLong
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason, Stats
+from inference_service.guard.admission import Reservation, estimated_tokens
 from inference_service.logs import log, request_fields
 
 # One HTTP request with many completions takes at most this share of the queue, so that a script does not
@@ -42,6 +43,7 @@ class Run:
     def __init__(self, service: Service, http: Request, requests: Sequence[CompletionRequest]) -> None:
         self.id = requests[0].id
         self.slots = min(len(requests), MAX_SLOTS, service.settings.max_queue)
+        self.reservation = Reservation(0, 0, 0)
         self._service = service
         self._http = http
         self._requests = requests
@@ -65,6 +67,16 @@ class Run:
         finally:
             self._service.release(self)
             self._account_for_unfinished()
+
+    def cost(self, context_length: int) -> tuple[int, int, float | None]:
+        """Estimated tokens of the largest `slots` prompts, their output tokens, seconds to the first deadline."""
+        sizes = sorted(
+            ((estimated_tokens(_chars(request), context_length), request.max_tokens) for request in self._requests),
+            reverse=True,
+        )[: self.slots]
+        deadlines = [request.deadline for request in self._requests if request.deadline is not None]
+        within_s = min(deadlines) - time.monotonic() if deadlines else None
+        return sum(prompt for prompt, _ in sizes), sum(output for _, output in sizes), within_s
 
     def cancel(self) -> bool:
         """End every completion with `finish_reason` "cancelled"; False when all had ended."""
@@ -150,6 +162,7 @@ class Run:
     def _account(self, index: int, chunk: Chunk) -> None:
         metrics = self._service.metrics
         done = self._progress[index]
+        self._service.admission.started(self.reservation)
         if chunk.text or chunk.token_logprobs:
             if not any(other.started for other in self._progress):
                 to_first = time.monotonic() - self._received
@@ -178,6 +191,11 @@ class Run:
                 metrics.aborted.labels(stage=_stage(done)).inc()
                 metrics.generation_tokens.inc(done.tokens)
                 metrics.wasted_tokens.inc(done.tokens)
+
+
+def _chars(request: CompletionRequest) -> int:
+    context = sum(len(item.path) + len(item.text) for item in request.context)
+    return len(request.prompt) + len(request.suffix or "") + context
 
 
 def _stage(done: _Progress) -> str:

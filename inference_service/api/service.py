@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from inference_service.api.errors import ApiError, unavailable
 from inference_service.backends.base import Backend
+from inference_service.guard.admission import Admission, Saturated
 from inference_service.logs import log
 from inference_service.metrics import Metrics
 from inference_service.settings import Settings
@@ -30,8 +31,8 @@ class Service:
         self.load_error: Exception | None = None
         self.loaded = asyncio.Event()  # set when the attempt to load is over, well or badly
         self.metrics = Metrics(self._gauges)
+        self.admission = Admission(settings.max_queue, settings.max_reserved_tokens, settings.max_wait_s)
         self._runs: dict[str, Run] = {}
-        self._slots = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -49,7 +50,12 @@ class Service:
         return self.backend.info() if self.model_loaded else {}
 
     def _gauges(self) -> dict[str, float]:
-        return self.backend.gauges() if self.model_loaded else {}
+        backend = self.backend.gauges() if self.model_loaded else {}
+        reserved = {
+            "reserved_tokens": float(self.admission.tokens),
+            "predicted_wait_seconds": self.admission.predicted_wait_s,
+        }
+        return {**backend, **reserved}
 
     async def load(self) -> None:
         """Load the model. A failure is kept in `load_error` and makes the service unready for good."""
@@ -75,8 +81,10 @@ class Service:
             return unavailable("failed", "the model could not be loaded; see the service's log", 30)
         if self.phase == "draining":
             return unavailable("draining", "the service is shutting down", 2)
-        if self._slots >= self.settings.max_queue:
-            return unavailable("saturated", "too many completions are running or waiting", 1)
+        try:
+            self.admission.check()
+        except Saturated as full:
+            return unavailable("saturated", str(full), full.retry_after_s)
         return None
 
     def require_ready(self) -> None:
@@ -86,18 +94,19 @@ class Service:
             raise refusal
 
     def admit(self, run: Run) -> None:
-        """Reserve the run's slots, all or none. Raises ApiError 503."""
+        """Reserve room for the run, all or none. Raises ApiError 503."""
         self.require_ready()
-        if self._slots + run.slots > self.settings.max_queue:
-            raise unavailable("saturated", "too many completions are running or waiting", 1)
-        self._slots += run.slots
+        try:
+            run.reservation = self.admission.reserve(run.slots, *run.cost(self.backend.model.context_length))
+        except Saturated as full:
+            raise unavailable("saturated", str(full), full.retry_after_s) from None
         self._runs[run.id] = run
         self._idle.clear()
         self.metrics.active_requests.set(len(self._runs))
 
     def release(self, run: Run) -> None:
-        """Give the run's slots back."""
-        self._slots -= run.slots
+        """Give the run's room back."""
+        self.admission.release(run.reservation)
         del self._runs[run.id]
         self.metrics.active_requests.set(len(self._runs))
         if not self._runs:

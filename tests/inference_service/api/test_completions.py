@@ -402,3 +402,27 @@ async def test_echo_and_logprobs_in_a_stream_with_several_prompts(api):
         choice = chunk["choices"][0]
         offsets[choice["index"]] += choice["logprobs"]["text_offset"]
     assert offsets == {0: [2, 5, 8], 1: [1, 4, 7]}
+
+
+async def test_tokens_are_reserved_before_the_backend_sees_the_prompt(serve, scripted):
+    api = await serve(scripted(tokens=40, interval_s=0.005), max_reserved_tokens=700)
+    busy = asyncio.create_task(post(api, prompt="x" * 900, max_tokens=40))
+    await api.backend.started.wait()
+    crowd = await asyncio.gather(*(post(api, prompt="z" * 600, max_tokens=50) for _ in range(5)))
+    codes = [answer.status_code for answer in crowd]
+    assert set(codes) == {200, 503} and codes.count(200) == 1
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in crowd if answer.status_code == 503)
+    assert len(api.backend.requests) == 1 + codes.count(200)
+    assert (await busy).status_code == 200
+    assert "midfill_reserved_tokens 0.0" in (await api.client.get("/metrics")).text
+
+
+async def test_a_wait_beyond_the_deadline_is_503_at_once(serve, scripted):
+    api = await serve(scripted(prefill_s=0.4))
+    first = asyncio.create_task(post(api, prompt="x" * 3000))
+    await api.backend.started.wait()
+    await asyncio.sleep(0.2)
+    refused = await post(api, prompt="x", deadline_ms=5)
+    assert refused.status_code == 503 and refused.json()["error"]["code"] == "saturated"
+    assert (await post(api, prompt="x", deadline_ms=20_000)).status_code == 200
+    assert (await first).status_code == 200
