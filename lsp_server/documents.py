@@ -8,7 +8,10 @@ as LSP does: `\\n`, `\\r\\n` and `\\r` only.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -24,46 +27,70 @@ STEP = 2048
 LINE_SEARCH = 1024
 
 _EOL = re.compile(r"\r\n|\n|\r")
+_HASH_COMMENTS = ("python", "r", "julia", "ruby", "shellscript", "bash")
 
 
 class Document(TextDocument):
-    """One open text. Offsets are indices into `source` (code points)."""
+    """One open text. Offsets are indices into `source` (code points).
+
+    The lengths of the lines are kept up to date with each edit: looking for the line ends of a file of 50,000 lines
+    again at each keystroke would block the server for longer than the answer may take.
+    """
+
+    _lengths: list[int] | None = None
+    _starts: list[int] | None = None
 
     def offset_at_position(self, client_position: types.Position) -> int:
         """Index into `source`; a position past its line's end means the line's end, as LSP defines it."""
-        starts, ends = self._line_bounds()
+        starts = self._line_starts()
         if client_position.line >= len(starts):
             return len(self.source)
-        start, end = starts[client_position.line], ends[client_position.line]
-        return start + self._index_in_line(self.source[start:end], client_position.character)
+        line = self._line(client_position.line)
+        return starts[client_position.line] + self._index_in_line(_without_end(line), client_position.character)
 
     def client_position_at_offset(self, offset: int) -> types.Position:
         """Position of an index into `source`, in the units the client asked for."""
-        starts, _ = self._line_bounds()
-        line = 0
-        low, high = 0, len(starts) - 1
-        while low <= high:
-            middle = (low + high) // 2
-            if starts[middle] <= offset:
-                line, low = middle, middle + 1
-            else:
-                high = middle - 1
+        starts = self._line_starts()
+        line = bisect_right(starts, offset) - 1
         text = self.source[starts[line] : offset]
         return types.Position(line, self.position_codec.client_num_units(text))
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
         start = self.offset_at_position(change.range.start)
-        end = self.offset_at_position(change.range.end)
+        end = max(start, self.offset_at_position(change.range.end))
+        self._replace_lengths(start, end, change.text)
         source = self.source
-        self._source = source[:start] + change.text + source[max(start, end) :]
+        self._source = source[:start] + change.text + source[end:]
 
-    def _line_bounds(self) -> tuple[list[int], list[int]]:
-        starts, ends = [0], []
-        for match in _EOL.finditer(self.source):
-            ends.append(match.start())
-            starts.append(match.end())
-        ends.append(len(self.source))
-        return starts, ends
+    def _apply_full_change(self, change: types.TextDocumentContentChangeWholeDocument) -> None:
+        super()._apply_full_change(change)
+        self._lengths = self._starts = None
+
+    def _replace_lengths(self, start: int, end: int, text: str) -> None:
+        """What replacing `start` to `end` does to the lengths; called before it happens."""
+        starts, lengths = self._line_starts(), self._lengths
+        assert lengths is not None
+        first, last = bisect_right(starts, start) - 1, bisect_right(starts, end) - 1
+        touched = self.source[starts[first] : start] + text + self.source[end : starts[last] + lengths[last]]
+        self._starts = None
+        if touched[:1] == "\n" and self.source[: starts[first]].endswith("\r"):
+            self._lengths = None  # two line ends become one
+            return
+        new = _line_lengths(touched)
+        # An empty line after the last line end belongs to the line that follows, if there is one.
+        lengths[first : last + 1] = new if last == len(lengths) - 1 else new[:-1]
+
+    def _line_starts(self) -> list[int]:
+        if self._starts is None:
+            if self._lengths is None:
+                self._lengths = _line_lengths(self.source)
+            self._starts = list(accumulate(self._lengths[:-1], initial=0))
+        return self._starts
+
+    def _line(self, index: int) -> str:
+        starts = self._line_starts()
+        assert self._lengths is not None
+        return self.source[starts[index] : starts[index] + self._lengths[index]]
 
     def _index_in_line(self, line: str, character: int) -> int:
         if line.isascii():
@@ -74,6 +101,20 @@ class Document(TextDocument):
             if units > character:
                 return index
         return len(line)
+
+
+def _line_lengths(text: str) -> list[int]:
+    """The length of each line with its end; the last one has none and may be empty."""
+    if text.count("\r") == text.count("\r\n"):
+        lengths = [len(line) + 1 for line in text.split("\n")]
+        lengths[-1] -= 1
+        return lengths
+    ends = [0, *(match.end() for match in _EOL.finditer(text)), len(text)]
+    return [end - start for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def _without_end(line: str) -> str:
+    return line.removesuffix("\n").removesuffix("\r") if line.endswith("\n") else line.removesuffix("\r")
 
 
 class Mirror(Workspace):
@@ -100,6 +141,27 @@ class Mirror(Workspace):
         document = self.text_documents.get(unquote(uri))
         return document if isinstance(document, Document) else None
 
+    def cells_around(self, document: Document) -> tuple[str, str]:
+        """The other cells of the notebook that `document` is a cell of, before and after it; cells in another
+        language as comments. Two empty strings for any other document.
+        """
+        notebook = self.get_notebook_document(cell_uri=document.uri)
+        if notebook is None:
+            return "", ""
+        uris = [unquote(cell.document) for cell in notebook.cells]
+        here = uris.index(unquote(document.uri)) if unquote(document.uri) in uris else len(uris)
+        above = [self._cell(uri, document.language_id) for uri in uris[:here]]
+        below = [self._cell(uri, document.language_id) for uri in uris[here + 1 :]]
+        return "".join(f"{text}\n\n" for text in above if text), "".join(f"\n\n{text}" for text in below if text)
+
+    def _cell(self, uri: str, language: str | None) -> str:
+        cell = self.open_document(uri)
+        text = normalise(cell.source).strip("\n") if cell else ""
+        if cell is None or cell.language_id == language or not text:
+            return text
+        mark = "#" if language in _HASH_COMMENTS else "//"
+        return "\n".join(f"{mark} {line}".rstrip() for line in text.split("\n"))
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -116,18 +178,23 @@ class Snapshot:
     path: str
     before: str
     after: str
+    cells_above: str = ""
+    cells_below: str = ""
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         return normalise(self.before)
 
-    @property
+    @cached_property
     def suffix(self) -> str:
         return normalise(self.after)
 
 
-def snapshot(document: Document, position: types.Position, folders: list[str]) -> Snapshot:
-    """The state of `document` with the cursor at `position`; `folders` are the workspace's roots."""
+def snapshot(
+    document: Document, position: types.Position, folders: list[str], cells: tuple[str, str] = ("", "")
+) -> Snapshot:
+    """The state of `document` with the cursor at `position`; `folders` are the workspace's roots, `cells` the text
+    of a notebook before and after it."""
     offset = document.offset_at_position(position)
     file = file_of(document.uri)
     return Snapshot(
@@ -138,6 +205,8 @@ def snapshot(document: Document, position: types.Position, folders: list[str]) -
         path=relative_path(file, folders),
         before=document.source[:offset],
         after=document.source[offset:],
+        cells_above=cells[0],
+        cells_below=cells[1],
     )
 
 
@@ -148,11 +217,15 @@ def normalise(text: str) -> str:
 
 def typed_since(request: Snapshot, source: str) -> str | None:
     """What was typed at the cursor since `request`, or None if the text changed in any other way."""
-    if len(source) < len(request.before) + len(request.after):
+    typed = between(source, request.before, request.after)
+    return None if typed is None else normalise(typed)
+
+
+def between(text: str, prefix: str, suffix: str) -> str | None:
+    """What stands between `prefix` and `suffix` in `text`; None if `text` does not begin and end with them."""
+    if len(text) < len(prefix) + len(suffix) or not text.startswith(prefix) or not text.endswith(suffix):
         return None
-    if not source.startswith(request.before) or not source.endswith(request.after):
-        return None
-    return normalise(source[len(request.before) : len(source) - len(request.after)])
+    return text[len(prefix) : len(text) - len(suffix)]
 
 
 def window_prefix(prefix: str, budget: int = PREFIX_BUDGET) -> str:
