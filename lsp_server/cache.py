@@ -5,15 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+# Characters on each side of the cursor that have to be the same. More would cost more than the answer may take in a
+# large file, and does not change what a completion is worth.
+WINDOW = 4096
 
 
 @dataclass(frozen=True)
 class Cached:
-    """A completion as it was first shown, or what remains of it."""
+    """A completion as the service gave it, or what remains of it.
+
+    `confidence` is 0 to 1, None if it is not known or the user has asked for it all the same. `finished` says that
+    the model ended it by itself. Where `text` is empty, `reason` says why there is nothing to show here.
+    """
 
     completion_id: str
     text: str
+    confidence: float | None = None
+    finished: bool = False
+    reason: str = ""
+    typed: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,51 +47,55 @@ class TypeThroughCache:
         self._clock = clock
         self._capacity = capacity
         self._ttl_s = ttl_s
-        self._entries: OrderedDict[tuple[str, bytes, int, bytes], _Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, int, bytes, int, bytes], _Entry] = OrderedDict()
 
     def put(self, uri: str, prefix: str, suffix: str, value: Cached) -> None:
         """Remember that `value` was the completion between `prefix` and `suffix`."""
-        entry = _Entry(len(prefix), _digest(prefix), self._clock(), value)
-        key = (uri, _digest(suffix), entry.prefix_length, entry.prefix_digest)
+        entry = _Entry(len(prefix), _digest(prefix[-WINDOW:]), self._clock(), value)
+        key = (uri, *_after(suffix), entry.prefix_length, entry.prefix_digest)
         self._entries[key] = entry
         self._entries.move_to_end(key)
         while len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
 
     def get(self, uri: str, prefix: str, suffix: str) -> Cached | None:
-        """What remains of a completion whose beginning the user has typed; None if there is none.
+        """What remains of a completion whose beginning the user has typed (`typed` characters); None if there is none.
 
-        Of several, the one asked for nearest to the cursor.
+        Of several, the one asked for nearest to the cursor. One without text is found only where it was put.
         """
         oldest = self._clock() - self._ttl_s
-        suffix_digest = _digest(suffix)
+        here = (uri, *_after(suffix))
         best_key, best = None, None
-        for key in [k for k in self._entries if k[0] == uri and k[1] == suffix_digest]:
+        for key in [k for k in self._entries if k[:3] == here]:
             entry = self._entries[key]
             if entry.stored_at < oldest:
                 del self._entries[key]
                 continue
             if best is not None and entry.prefix_length <= best.prefix_length:
                 continue
-            if self._remainder(entry, prefix):
+            if _continues(entry, prefix):
                 best_key, best = key, entry
         if best_key is None or best is None:
             return None
         self._entries.move_to_end(best_key)
-        return Cached(best.value.completion_id, self._remainder(best, prefix))
+        typed = len(prefix) - best.prefix_length
+        return replace(best.value, text=best.value.text[typed:], typed=typed)
 
     def clear(self) -> None:
         """Forget everything, for instance because the settings changed."""
         self._entries.clear()
 
-    @staticmethod
-    def _remainder(entry: _Entry, prefix: str) -> str:
-        typed = prefix[entry.prefix_length :]
-        if len(prefix) < entry.prefix_length or not entry.value.text.startswith(typed):
-            return ""
-        if _digest(prefix[: entry.prefix_length]) != entry.prefix_digest:
-            return ""
-        return entry.value.text[len(typed) :]
+
+def _continues(entry: _Entry, prefix: str) -> bool:
+    typed = prefix[entry.prefix_length :]
+    text = entry.value.text
+    if len(prefix) < entry.prefix_length or not text.startswith(typed) or (text == typed and text):
+        return False
+    return _digest(prefix[max(0, entry.prefix_length - WINDOW) : entry.prefix_length]) == entry.prefix_digest
+
+
+def _after(suffix: str) -> tuple[int, bytes]:
+    return len(suffix), _digest(suffix[:WINDOW])
 
 
 def _digest(text: str) -> bytes:

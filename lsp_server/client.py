@@ -13,6 +13,7 @@ import math
 import re
 import ssl
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -33,8 +34,19 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 @dataclass(frozen=True)
+class ContextFile:
+    """Part of another file that helps to complete this one."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
 class CompletionRequest:
-    """What is asked of `POST /v1/completions`."""
+    """What is asked of `POST /v1/completions`.
+
+    Of two requests of the same session and `purpose` the newer ends the older one. The smaller `priority` goes first.
+    """
 
     prefix: str
     suffix: str
@@ -43,6 +55,9 @@ class CompletionRequest:
     mode: str
     max_tokens: int
     session: str
+    context: tuple[ContextFile, ...] = ()
+    priority: int = 0
+    purpose: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,13 +65,14 @@ class Completion:
     """A finished answer. `finish_reason` is the service's: stop, length or deadline.
 
     `confidence` is the model's probability per token, 0 to 1, as a geometric mean; None where the service does
-    not tell.
+    not tell. `queue_ms` is how long the service had it wait.
     """
 
     completion_id: str
     text: str
     finish_reason: str
     confidence: float | None
+    queue_ms: float = 0.0
 
 
 class ServiceFault(Exception):
@@ -100,12 +116,14 @@ class ServiceClient:
             trust_env=parts.hostname not in _LOOPBACK,
         )
 
-    async def complete(self, request: CompletionRequest) -> Completion | None:
-        """Stream one completion to its end; None if the service superseded it.
+    async def complete(
+        self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
+    ) -> Completion | None:
+        """Stream one completion to its end, handing each piece to `on_text`; None if the service superseded it.
 
         Cancelling the task closes the connection. Raises ServiceFault for anything but a whole answer.
         """
-        body = {
+        body: dict[str, Any] = {
             "prompt": _well_formed(request.prefix),
             "suffix": _well_formed(request.suffix),
             "path": _well_formed(request.path)[-_LONGEST_PATH:],
@@ -113,19 +131,28 @@ class ServiceClient:
             "mode": request.mode,
             "max_tokens": request.max_tokens,
             "temperature": 0,
-            "session": request.session,
+            "session": f"{request.session}:{request.purpose}" if request.purpose else request.session,
             # The service hands over what it has in time for it to travel back before we give up.
             "deadline_ms": int(self._timeout_s * 900),
             "stream": True,
         }
+        if request.context:
+            body["context"] = [
+                {"path": _well_formed(file.path)[-_LONGEST_PATH:], "text": _well_formed(file.text)}
+                for file in request.context
+            ]
+        if request.priority:
+            body["priority"] = request.priority
         headers = {"X-Midfill-Session": request.session, "X-Request-Id": uuid.uuid4().hex}
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._stream(body, headers)
+                return await self._stream(body, headers, on_text)
         except TimeoutError:
             raise ServiceFault(f"{self.base_url} did not answer within {self._timeout_s:g} s") from None
 
-    async def _stream(self, body: dict[str, Any], headers: dict[str, str]) -> Completion | None:
+    async def _stream(
+        self, body: dict[str, Any], headers: dict[str, str], on_text: Callable[[str], None]
+    ) -> Completion | None:
         import httpx
 
         try:
@@ -134,14 +161,14 @@ class ServiceClient:
                     return None
                 if response.status_code != 200:
                     raise _fault(self.base_url, response, await response.aread())
-                return await self._collect(response)
+                return await self._collect(response, on_text)
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise _transport_fault(self.base_url, error) from error
 
-    async def _collect(self, response: httpx.Response) -> Completion | None:
+    async def _collect(self, response: httpx.Response, on_text: Callable[[str], None]) -> Completion | None:
         decoder = EventDecoder()
         texts: list[str] = []
-        completion_id, finish, confidence = "", None, None
+        completion_id, finish, confidence, queue_ms = "", None, None, 0.0
         received = 0
         async for chunk in response.aiter_bytes():
             received += len(chunk)
@@ -156,17 +183,19 @@ class ServiceClient:
                             raise ServiceFault(f"{self.base_url} is shutting down", lasting=False)
                         if finish in ("superseded", "cancelled"):
                             return None
-                        return Completion(completion_id, "".join(texts), finish, confidence)
+                        return Completion(completion_id, "".join(texts), finish, confidence, queue_ms)
                     event = json.loads(payload)
                     if "error" in event:
                         raise ServiceFault(f"{self.base_url} stopped: {_message(event)}")
                     completion_id = str(event["id"])
                     choice = event["choices"][0]
                     texts.append(str(choice["text"]))
+                    on_text(texts[-1])
                     finish = choice.get("finish_reason") or finish
-                    logprob = event.get("midfill", {}).get("mean_logprob")
-                    if isinstance(logprob, int | float):
+                    told = event.get("midfill", {})
+                    if isinstance(logprob := told.get("mean_logprob"), int | float):
                         confidence = math.exp(min(logprob, 0.0))
+                    queue_ms = float(told.get("queue_ms") or 0.0)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise ServiceFault(f"{self.base_url} sent something that is not a completion stream") from error
         raise ServiceFault(f"{self.base_url} broke off in the middle of an answer")
@@ -194,6 +223,16 @@ class ServiceClient:
             return [str(model["id"]) for model in answer["data"]]
         except (KeyError, TypeError) as error:
             raise ServiceFault(f"{self.base_url} answers, but not as a Midfill service does") from error
+
+    async def context_length(self) -> int | None:
+        """The tokens that prompt and completion may have together; None if the service does not tell.
+
+        Raises ServiceFault.
+        """
+        told = await self._call("GET", "/info", None)
+        model = told.get("model") if isinstance(told, dict) else None
+        length = model.get("context_length") if isinstance(model, dict) else None
+        return length if isinstance(length, int) and length > 0 else None
 
     async def warm_up(self) -> None:
         """Open a connection, so that the next request need not. Raises ServiceFault."""

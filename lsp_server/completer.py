@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lsp_server import gates
 from lsp_server.cache import Cached, TypeThroughCache
-from lsp_server.client import Completion, CompletionRequest, ServiceClient, ServiceFault
+from lsp_server.client import Completion, CompletionRequest, ContextFile, ServiceFault
 from lsp_server.connection import Connection
-from lsp_server.debounce import Debounce
-from lsp_server.documents import Snapshot, typed_since, window_prefix, window_suffix
+from lsp_server.debounce import Debounce, Rhythm, delay_s
+from lsp_server.decision import mode_at, next_line, rest_of_line
+from lsp_server.documents import Snapshot, normalise, typed_since, window_prefix, window_suffix
+from lsp_server.flow import Flow, Shown
 from lsp_server.journal import Journal
+from lsp_server.load import Load
 from lsp_server.overlap import replaced_length
 from lsp_server.postprocess import postprocess
 from lsp_server.postprocess.place import Place
 from lsp_server.settings import Settings
 from lsp_server.status import Status
+from lsp_server.stream import GRACE_S, Spot, Stream
 
 log = logging.getLogger(__name__)
+
+# How long a request that asked for another text may go on without having written any, before a new one is made.
+PATIENCE_S = 0.2
+# How long a completion is looked at before its sequel is asked for: who types through it does not need one.
+DWELL_S = 0.25
+_COLD_S = 60.0  # after that a service may have forgotten a prompt
+_AHEAD, _WARM = 10, 20  # priorities; 0 is for what somebody waits for
 
 
 @dataclass(frozen=True)
@@ -38,48 +48,78 @@ class Nothing(Exception):
 
 
 class Completer:
-    """Answers requests, the newest of each document only. `clock` returns seconds."""
+    """Answers requests, the newest of each document only.
 
-    def __init__(self, connection: Connection, status: Status, journal: Journal, clock: Callable[[], float]) -> None:
+    `context(request)` returns parts of other files; it has to be quick. `clock` returns seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        status: Status,
+        journal: Journal,
+        clock: Callable[[], float],
+        context: Callable[[Snapshot], tuple[ContextFile, ...]] = lambda request: (),
+    ) -> None:
         self.settings = Settings()
         self._connection = connection
         self._status = status
         self._journal = journal
         self._clock = clock
+        self._context = context
         self._debounce = Debounce(clock)
+        self._rhythm = Rhythm(clock)
         self._cache = TypeThroughCache(clock)
-        self._running: dict[str, asyncio.Task[object]] = {}
-        self._sessions: dict[str, str] = {}
+        self._load = Load(clock)
+        self._flows: dict[str, Flow] = {}
+        self._shown_last: Flow | None = None
 
     def configure(self, settings: Settings) -> None:
         """Use `settings` from the next request on; what was cached under others is forgotten."""
         self.settings = settings
         self._cache.clear()
+        for flow in self._flows.values():
+            flow.rest()
+            flow.abort()
+            flow.shown = flow.context = None
+
+    def changed(self, uri: str, source: str) -> None:
+        """The document reads `source` now: a stream that it contradicts is aborted at once."""
+        self._rhythm.keystroke()
+        flow = self._flows.get(uri)
+        if flow is None:
+            return
+        flow.rest()
+        if flow.stream or flow.ahead:
+            flow.changed(normalise(source))
 
     def closed(self, uri: str) -> None:
         """A document was closed: its request, if any, is cancelled."""
-        self._sessions.pop(uri, None)
-        task = self._running.pop(uri, None)
-        if task is not None:
-            task.cancel()
+        flow = self._flows.pop(uri, None)
+        if flow is not None:
+            flow.rest()
+            flow.abort()
+            if flow.waiter is not None:
+                flow.waiter.cancel()
 
     async def complete(
         self, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
     ) -> Answer | None:
         """The completion for `request`, which arrived at `arrived`; None if there is nothing to show.
 
-        `text_now` returns the document's text at the time of the call, None if it is closed. An older request
-        of the same document is cancelled with its HTTP request, as is this one when a newer one comes
-        (asyncio.CancelledError).
+        `text_now` returns the document's text at the time of the call, None if it is closed. An older request of the
+        same document is cancelled, as is this one when a newer one comes (asyncio.CancelledError). What the older one
+        asked the service goes on as long as it may be the answer to the newer one.
         """
         task = asyncio.current_task()
         assert task is not None
-        older = self._running.get(request.uri)
+        flow = self._flows.setdefault(request.uri, Flow())
+        older, flow.waiter = flow.waiter, task
         if older is not None:
             older.cancel()
-        self._running[request.uri] = task
+        flow.request = request
         try:
-            answer = await self._answer(request, arrived, by_hand, text_now)
+            answer = await self._answer(flow, request, arrived, by_hand, text_now)
             outcome = f"shown ({len(answer.text)} characters)"
         except Nothing as nothing:
             answer, outcome = None, str(nothing)
@@ -87,70 +127,197 @@ class Completer:
             self._journal.note(request.path, self._clock() - arrived, "cancelled, or replaced by a newer request")
             raise
         finally:
-            if self._running.get(request.uri) is task:
-                del self._running[request.uri]
+            if flow.waiter is task:
+                flow.waiter = None
         self._journal.note(request.path, self._clock() - arrived, outcome)
         return answer
 
     async def _answer(
-        self, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
+        self, flow: Flow, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
     ) -> Answer:
         reason = gates.closed(request, self.settings)
         if reason:
+            flow.abort()
             raise Nothing(reason)
-        prefix, suffix = request.prefix, request.suffix
-        cached = self._cache.get(request.uri, prefix, suffix)
+        cached = self._known(request.uri, request.prefix, request.suffix, by_hand)
         if cached is None:
-            cached = await self._ask(request, prefix, suffix, arrived, by_hand)
-        return self._fit(cached, request, suffix, text_now())
+            cached = await self._follow(flow, request, by_hand, text_now)
+        if cached is None:
+            cached = await self._ask(flow, request, arrived, by_hand, text_now)
+        prefix = _now(request, text_now)
+        # Shown, so from now on it may be typed through, however unsure the model was.
+        if cached.confidence is not None and by_hand:
+            self._cache.put(request.uri, prefix, request.suffix, _shown_by_hand(cached))
+        replaces = replaced_length(cached.text, rest_of_line(request.suffix))
+        self._shown_last = flow
+        flow.shown = Shown(
+            cached.completion_id, request, prefix, request.suffix, cached.text, replaces, cached.finished
+        )
+        return Answer(cached.completion_id, cached.text, replaces)
 
-    async def _ask(self, request: Snapshot, prefix: str, suffix: str, arrived: float, by_hand: bool) -> Cached:
+    def _known(self, uri: str, prefix: str, suffix: str, by_hand: bool) -> Cached | None:
+        """What the cache has to show here, None if nothing is known. Raises Nothing if it is known to be nothing."""
+        cached = self._cache.get(uri, prefix, suffix)
+        if cached is None:
+            return None
+        reason = cached.reason or (None if by_hand else self._unsure(cached))
+        if not reason:
+            return cached
+        if cached.typed or by_hand:
+            return None  # what was typed since may have made the model surer
+        raise Nothing(reason)
+
+    def _unsure(self, cached: Cached) -> str | None:
+        per_cent = self.settings.min_confidence
+        if cached.confidence is None or cached.confidence * 100 >= per_cent:
+            return None
+        return f"the model is not sure ({cached.confidence:.0%}, midfill.minConfidence is {per_cent})"
+
+    async def _follow(
+        self, flow: Flow, request: Snapshot, by_hand: bool, text_now: Callable[[], str | None]
+    ) -> Cached | None:
+        """The rest of what a request in progress brings; None if there is none, or it went another way."""
+        stream = flow.stream_at(request.prefix, request.suffix)
+        flow.abort(but=stream)
+        if stream is None:
+            return None
+        typed = request.prefix[len(stream.spot.prefix) :]
+        try:
+            completion = await stream.wait(typed, PATIENCE_S if typed else None)
+        except ServiceFault as fault:
+            raise Nothing(str(fault)) from fault
+        if completion is None:
+            stream.abort()
+            return None
+        return self._known(request.uri, _now(request, text_now), request.suffix, by_hand)
+
+    async def _ask(
+        self, flow: Flow, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
+    ) -> Cached:
         reason = self._connection.unavailable() or (None if by_hand else gates.unwanted(request))
         if reason:
             raise Nothing(reason)
+        line = request.prefix[request.prefix.rfind("\n") + 1 :]
         if not by_hand:
-            await self._debounce.wait(arrived, self.settings.debounce_ms / 1000)
-        client = self._connection.client
-        if client is None:
+            misses = flow.at_line(len(request.prefix) - len(line))
+            base_s = self.settings.debounce_ms / 1000
+            await self._debounce.wait(arrived, delay_s(line, base_s, self._rhythm.gap_s, misses))
+        if self._connection.client is None:
             raise Nothing(self._connection.unavailable() or "the service is gone")
-        mode = gates.mode_at(prefix, suffix, self.settings.mode)
-        completion = await self._fetch(
-            client,
-            CompletionRequest(
-                prefix=window_prefix(prefix),
-                suffix=window_suffix(suffix),
-                path=request.path,
-                language=request.language,
-                mode=mode,
-                max_tokens=self.settings.max_tokens,
-                session=self._sessions.setdefault(request.uri, uuid.uuid4().hex),
-            ),
-        )
-        if not by_hand:
-            _require_confidence(completion, self.settings.min_confidence)
-        text, dropped_by = postprocess(completion.text, Place(prefix, suffix, mode, self.settings.max_lines))
-        if dropped_by:
-            raise Nothing(f"nothing left of the answer: {dropped_by}")
-        cached = Cached(completion.completion_id, text)
-        self._cache.put(request.uri, prefix, suffix, cached)
+        prefix = _now(request, text_now)
+        flow.abort()
+        lead = (next_line(prefix) if flow.completed(prefix) and not rest_of_line(request.suffix) else None) or ""
+        flow.misses += 1
+        flow.stream = self._start(flow, request, Spot(prefix, request.suffix, lead))
+        try:
+            completion = await flow.stream.wait("", None)
+        except ServiceFault as fault:
+            raise Nothing(str(fault)) from fault
+        now = _now(request, text_now)
+        cached = None if completion is None else self._known(request.uri, now, request.suffix, by_hand)
+        if cached is None:
+            raise Nothing("something else was typed while the completion was on its way")
+        flow.misses = 0
         return cached
 
-    async def _fetch(self, client: ServiceClient, request: CompletionRequest) -> Completion:
-        breaker = self._connection.breaker
+    def displayed(self, completion_id: str) -> None:
+        """A completion is on display: once it was looked at for a moment, ask for what comes after it, at low
+        priority, so that it is there after Tab.
+
+        For a completion of several lines nothing more is needed after its first line: the others are in the cache.
+        """
+        flow = self._shown_last
+        if flow is not None and flow.shown is not None and flow.shown.completion_id == completion_id:
+            flow.rest()
+            flow.dwelling = asyncio.get_running_loop().call_later(DWELL_S, self._ask_ahead, flow, flow.shown)
+
+    def _ask_ahead(self, flow: Flow, shown: Shown) -> None:
+        prefix, suffix = shown.prefix + shown.text, shown.suffix[shown.replaces :]
+        lead = next_line(prefix) if shown.finished else ""
+        if not self._may_ask_ahead() or lead is None or rest_of_line(suffix).strip():
+            return
+        if flow.stream_at(prefix, suffix) or self._cache.get(shown.request.uri, prefix, suffix):
+            return
+        spot = Spot(prefix, suffix, lead, shown.text, shown.prefix, shown.suffix)
+        flow.ask_ahead(self._start(flow, shown.request, spot, priority=_AHEAD))
+
+    def warm_up(self, uri: str) -> None:
+        """Have the service compute the prompt of this document, so that the first key finds it in its cache."""
+        flow = self._flows.get(uri)
+        if flow is None or flow.request is None or not self._may_ask_ahead():
+            return
+        context = self._context(flow.request)
+        if context == flow.context and self._clock() - flow.asked_at < _COLD_S:
+            return
+        flow.context, flow.asked_at = context, self._clock()
+        spot = Spot(flow.request.prefix, flow.request.suffix)
+        asked = replace(self._request(flow, flow.request, spot, _WARM), max_tokens=1)
+        flow.warm(self._fetch_quietly(asked))
+
+    def _may_ask_ahead(self) -> bool:
+        connection = self._connection
+        wanted = self.settings.enable and self.settings.ask_ahead
+        return bool(wanted and connection.client and not connection.breaker.wait_s and self._load.free)
+
+    def _start(self, flow: Flow, request: Snapshot, spot: Spot, priority: int = 0) -> Stream:
+        """A request to the service; when it ends, what it brought is in the cache."""
+        flow.asked_at = self._clock()
+        asked = self._request(flow, request, spot, priority)
+
+        async def fetch(on_text: Callable[[str], None]) -> Completion:
+            completion = await (self._fetch_quietly if priority else self._fetch)(asked, on_text)
+            self._keep(request, spot, asked.mode, completion)
+            return completion
+
+        return Stream(spot, fetch, GRACE_S)
+
+    def _request(self, flow: Flow, request: Snapshot, spot: Spot, priority: int) -> CompletionRequest:
+        if flow.context is None:
+            flow.context = self._context(request)
+        prefix = spot.prefix + spot.lead
+        wanted = "block" if spot.lead and self.settings.mode == "auto" else self.settings.mode
+        return CompletionRequest(
+            prefix=window_prefix(request.cells_above + prefix),
+            suffix=window_suffix(flow.stable_suffix(spot.suffix) + request.cells_below),
+            path=request.path,
+            language=request.language,
+            mode=mode_at(prefix, spot.suffix, wanted, request.language),
+            max_tokens=self.settings.max_tokens,
+            session=flow.session,
+            context=flow.context,
+            priority=priority,
+            purpose={0: "", _AHEAD: "ahead", _WARM: "warm"}[priority],
+        )
+
+    def _keep(self, request: Snapshot, spot: Spot, mode: str, completion: Completion) -> None:
+        place = Place(spot.prefix + spot.lead, spot.suffix, mode, self.settings.max_lines)
+        text, dropped_by = postprocess(completion.text, place)
+        reason = f"nothing left of the answer: {dropped_by}" if dropped_by else ""
+        finished = completion.finish_reason == "stop" and text == completion.text.rstrip()
+        cached = Cached(
+            completion.completion_id, spot.lead + text if text else "", completion.confidence, finished, reason
+        )
+        self._cache.put(request.uri, spot.prefix, spot.suffix, cached)
+
+    async def _fetch(self, request: CompletionRequest, on_text: Callable[[str], None]) -> Completion:
+        client, breaker = self._connection.client, self._connection.breaker
+        assert client is not None
         if not breaker.allow():
-            raise Nothing(f"the service failed repeatedly; next attempt in {breaker.wait_s:.0f} s")
+            raise ServiceFault(f"the service failed repeatedly; next attempt in {breaker.wait_s:.0f} s")
         self._status.busy(+1)
         try:
-            completion = await client.complete(request)
+            completion = await client.complete(request, on_text)
         except ServiceFault as fault:
             if fault.lasting:
                 breaker.failure(fault.retry_after_s)
             else:
                 breaker.success()
+            if fault.status in (429, 503):
+                self._load.refused(fault.retry_after_s)
             log.warning("%s", fault)
             if client is self._connection.client:
                 self._status.set("Warning", str(fault))
-            raise Nothing(str(fault)) from fault
+            raise
         except asyncio.CancelledError:
             breaker.abandoned()
             raise
@@ -160,21 +327,35 @@ class Completer:
         if client is self._connection.client:
             self._status.set("Normal")
         if completion is None:
-            raise Nothing("superseded by a newer request of this document")
+            raise ServiceFault("superseded by a newer request of this document")
+        self._load.queued(completion.queue_ms)
         return completion
 
-    def _fit(self, cached: Cached, request: Snapshot, suffix: str, source: str | None) -> Answer:
-        """The part of the completion that is still to come, given what the document is by now."""
-        typed = None if source is None else typed_since(request, source)
-        if typed is None:
-            raise Nothing("the document was changed while the completion was on its way")
-        if not cached.text.startswith(typed) or cached.text == typed:
-            raise Nothing("something else was typed while the completion was on its way")
-        text = cached.text[len(typed) :]
-        return Answer(cached.completion_id, text, replaced_length(text, gates.rest_of_line(suffix)))
+    async def _fetch_quietly(
+        self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
+    ) -> Completion:
+        """For what nobody waits for yet: a failure neither counts nor shows, it only ends such requests for a while."""
+        client = self._connection.client
+        assert client is not None
+        try:
+            completion = await client.complete(request, on_text)
+        except ServiceFault as fault:
+            self._load.refused(fault.retry_after_s)
+            raise
+        if completion is None:
+            raise ServiceFault("superseded by a newer request of this document", lasting=False)
+        self._load.queued(completion.queue_ms)
+        return completion
 
 
-def _require_confidence(completion: Completion, per_cent: int) -> None:
-    confidence = completion.confidence
-    if confidence is not None and confidence * 100 < per_cent:
-        raise Nothing(f"the model is not sure ({confidence:.0%}, midfill.minConfidence is {per_cent})")
+def _now(request: Snapshot, text_now: Callable[[], str | None]) -> str:
+    """The prefix by now: with what was typed since. Raises Nothing if the document changed in any other way."""
+    source = text_now()
+    typed = None if source is None else typed_since(request, source)
+    if typed is None:
+        raise Nothing("the document was changed while the completion was on its way")
+    return request.prefix + typed
+
+
+def _shown_by_hand(cached: Cached) -> Cached:
+    return Cached(cached.completion_id, cached.text, None, cached.finished)

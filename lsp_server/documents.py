@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -62,7 +62,7 @@ class Document(TextDocument):
         source = self.source
         self._source = source[:start] + change.text + source[end:]
 
-    def _apply_full_change(self, change: types.TextDocumentContentChangeWholeDocument) -> None:
+    def _apply_full_change(self, change: types.TextDocumentContentChangeEvent) -> None:
         super()._apply_full_change(change)
         self._lengths = self._starts = None
 
@@ -110,7 +110,7 @@ def _line_lengths(text: str) -> list[int]:
         lengths[-1] -= 1
         return lengths
     ends = [0, *(match.end() for match in _EOL.finditer(text)), len(text)]
-    return [end - start for start, end in zip(ends, ends[1:], strict=False)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 def _without_end(line: str) -> str:

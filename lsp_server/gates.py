@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from lsp_server.decision import rest_of_line
 from lsp_server.documents import Snapshot
 from lsp_server.ignore import ignored_by
 from lsp_server.settings import Settings
@@ -30,21 +31,3 @@ def unwanted(request: Snapshot) -> str | None:
     if not CLOSING_REST.fullmatch(rest):
         return "the cursor is in the middle of a line; ask by hand to complete here"
     return None
-
-
-def rest_of_line(suffix: str) -> str:
-    """The text right of the cursor, up to the end of its line."""
-    return suffix.partition("\n")[0]
-
-
-def mode_at(prefix: str, suffix: str, wanted: str) -> str:
-    """Whether to ask for a "line" or a "block" at this place; `wanted` is the setting."""
-    if wanted != "auto":
-        return wanted
-    above, _, line = prefix.rpartition("\n")
-    if line.strip() or rest_of_line(suffix).strip():
-        return "line"
-    if not line:
-        return "block"
-    opener = above.rstrip()[-1:]
-    return "block" if opener and opener in ":{([" else "line"

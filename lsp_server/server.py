@@ -20,7 +20,7 @@ from lsp_server import settings as config
 from lsp_server.answers import ACCEPTED, to_list
 from lsp_server.completer import Answer, Completer
 from lsp_server.connection import Connection
-from lsp_server.documents import Mirror, Snapshot, file_of, snapshot
+from lsp_server.documents import Document, Mirror, Snapshot, file_of, snapshot
 from lsp_server.feedback import Feedback
 from lsp_server.journal import Journal
 from lsp_server.popup import LONGEST_WAIT_S, to_popup
@@ -84,6 +84,16 @@ class MidfillServer(LanguageServer):
             self._pushed = section
         await self._apply()
 
+    def changed(self, uri: str) -> None:
+        """A document was edited."""
+        document = self.mirror.open_document(uri)
+        if document is not None:
+            self.completer.changed(document.uri, document.source)
+
+    def snapshot(self, document: Document, position: types.Position) -> Snapshot:
+        """The document as it is now, with the notebook around it."""
+        return snapshot(document, position, self.folders, self.mirror.cells_around(document))
+
     async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
         """The completion for `request`; None if there is nothing to show."""
 
@@ -94,6 +104,7 @@ class MidfillServer(LanguageServer):
         answer = await self.completer.complete(request, arrived, by_hand, text_now)
         if answer is not None:
             self.feedback.offered(answer.completion_id, len(answer.text))
+            self.completer.displayed(answer.completion_id)
         return answer
 
     async def toggle(self) -> bool:
@@ -181,6 +192,16 @@ def _documents(server: MidfillServer) -> None:
     def opened(params: types.DidOpenTextDocumentParams) -> None:
         pass
 
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def changed(params: types.DidChangeTextDocumentParams) -> None:
+        server.changed(params.text_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    def cells_changed(params: types.DidChangeNotebookDocumentParams) -> None:
+        cells = params.change.cells
+        for text in (cells.text_content or ()) if cells else ():
+            server.changed(text.document.uri)
+
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: types.DidCloseTextDocumentParams) -> None:
         server.completer.closed(params.text_document.uri)
@@ -191,7 +212,7 @@ def _documents(server: MidfillServer) -> None:
         server.knows_inline = True
         if document is None:
             return types.InlineCompletionList(items=[])
-        request = snapshot(document, params.position, server.folders)
+        request = server.snapshot(document, params.position)
         by_hand = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         try:
             answer = await server.complete(request, arrived, by_hand)
@@ -206,7 +227,7 @@ def _documents(server: MidfillServer) -> None:
         nothing = types.CompletionList(is_incomplete=False, items=[])
         if document is None or server.knows_inline:
             return nothing
-        request = snapshot(document, params.position, server.folders)
+        request = server.snapshot(document, params.position)
         try:
             async with asyncio.timeout(LONGEST_WAIT_S):
                 answer = await server.complete(request, arrived, by_hand=False)
@@ -220,6 +241,7 @@ def _documents(server: MidfillServer) -> None:
     @server.feature("textDocument/didShowCompletion")
     async def shown(params: Any) -> None:
         server.feedback.shown(_completion_id(params))
+        server.completer.displayed(_completion_id(params))
 
     @server.feature("textDocument/didPartiallyAcceptCompletion")
     async def partially_accepted(params: Any) -> None:

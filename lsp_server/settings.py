@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,6 +88,26 @@ class Settings:
         minimum=0,
         maximum=100,
     )
+    ask_ahead: bool = _setting(
+        "askAhead",
+        "boolean",
+        True,
+        "While a completion is displayed, ask for what comes after it, unless the service is busy.",
+    )
+    complete_comments: bool = _setting("completeComments", "boolean", True, "Show completions in comments.")
+    complete_strings: bool = _setting("completeStrings", "boolean", True, "Show completions in strings.")
+    feedback: bool = _setting(
+        "feedback",
+        "boolean",
+        True,
+        "Tell the service what became of completions: ids and numbers of characters, never code.",
+    )
+    context_enable: bool = _setting(
+        "context.enable",
+        "boolean",
+        True,
+        "Send parts of other open files, recent edits and signatures of imported names along.",
+    )
     disabled_languages: tuple[str, ...] = _setting(
         "disabledLanguages",
         "array",
@@ -133,7 +153,17 @@ def flatten(raw: object) -> dict[str, Any]:
     section = raw.get("midfill", raw)
     if not isinstance(section, Mapping):
         return {}
-    return {str(key).removeprefix("midfill."): value for key, value in section.items()}
+    return dict(_leaves(section, ""))
+
+
+def _leaves(section: Mapping[Any, Any], above: str) -> Iterator[tuple[str, Any]]:
+    """Keys with a dot may also come as sections within sections."""
+    for key, value in section.items():
+        name = above + str(key).removeprefix("midfill.")
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value
 
 
 def parse(raw: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Settings, list[str]]:

@@ -49,8 +49,8 @@ class Editor:
         self.uri = ""
 
     def configure(self, **settings: object) -> None:
-        """Use this test's service, no debounce, and `settings`."""
-        self.session.configure(**{"endpoint": self.service.url, "debounceMs": 0, **settings})
+        """Use this test's service, no debounce, nothing asked in advance, and `settings`."""
+        self.session.configure(**{"endpoint": self.service.url, "debounceMs": 0, "askAhead": False, **settings})
 
     def open(self, marked: str, file: str = "main.py", language: str = "python") -> None:
         """Open a document whose cursor is at `║`."""

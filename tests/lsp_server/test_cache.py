@@ -46,7 +46,7 @@ def test_entry_nearest_to_the_cursor_wins() -> None:
     cache = TypeThroughCache(Clock())
     cache.put("u", "x", "", Cached("new", "yz2"))
     cache.put("u", "", "", Cached("old", "xyz1"))
-    assert cache.get("u", "xy", "") == Cached("new", "z2")
+    assert cache.get("u", "xy", "") == Cached("new", "z2", typed=1)
 
 
 def test_entries_expire_and_the_least_recently_used_goes_first() -> None:
@@ -61,7 +61,15 @@ def test_entries_expire_and_the_least_recently_used_goes_first() -> None:
     assert cache.get("u", "a", "") is None
 
 
+def test_that_there_is_nothing_is_known_at_that_place_only() -> None:
+    cache = TypeThroughCache(Clock())
+    cache.put("u", "x", "", Cached("id", "", reason="the model had nothing to add"))
+    hit = cache.get("u", "x", "")
+    assert hit is not None and hit.reason
+    assert cache.get("u", "xy", "") is None
+
+
 def test_lone_surrogate_is_just_text() -> None:
     cache = TypeThroughCache(Clock())
     cache.put("u", "\ud800", "", Cached("id", "ab"))
-    assert cache.get("u", "\ud800a", "") == Cached("id", "b")
+    assert cache.get("u", "\ud800a", "") == Cached("id", "b", typed=1)

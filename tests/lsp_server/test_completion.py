@@ -64,7 +64,7 @@ def test_unopened_document_is_an_empty_list(editor: Editor) -> None:
 
 def test_automatic_request_waits_for_the_debounce_and_invoked_does_not(editor: Editor) -> None:
     editor.configure(debounceMs=600)
-    editor.open("x = ║\n")
+    editor.open("x = ab║\n")
     asked = time.monotonic()
     request = editor.ask(AUTOMATIC)
     editor.service.wait(lambda: editor.service.completions)
@@ -92,16 +92,20 @@ def test_typing_through_a_completion_asks_nobody(editor: Editor) -> None:
     assert len(editor.service.completions) == 1
 
 
-def test_newer_request_replaces_the_older_and_aborts_its_http_request(editor: Editor) -> None:
-    editor.service.replies.append(Reply(("slow",), delay=30))
+def test_newer_request_of_another_text_aborts_the_http_request_of_the_older(editor: Editor) -> None:
+    editor.service.replies.append(Reply(("slow", "ly"), piece_delay=0.2))
+    editor.service.replies[0].pieces += ("x",) * 100
     editor.service.answer("quick")
     editor.open("x = ║\n")
     older = editor.ask()
     editor.service.wait(lambda: editor.service.completions)
+    time.sleep(0.4)
+    editor.type("q")
     newer = editor.ask()
-    with pytest.raises(RpcError) as caught:
-        editor.session.wait(older)
-    assert caught.value.code == -32800
+    try:
+        assert editor.session.wait(older) == {"items": []}
+    except RpcError as error:
+        assert error.code == -32800
     assert editor.session.wait(newer)["items"][0]["insertText"] == "quick"
     editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
 

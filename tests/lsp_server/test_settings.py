@@ -64,6 +64,13 @@ def test_editors_spell_sections_differently(raw: object) -> None:
     assert flatten(raw) == {"mode": "line"}
 
 
+@pytest.mark.parametrize(
+    "raw", [{"context": {"enable": False}}, {"context.enable": False}, {"midfill": {"context": {"enable": False}}}]
+)
+def test_and_sections_within_the_section(raw: object) -> None:
+    assert flatten(raw) == {"context.enable": False}
+
+
 def test_settings_command_describes_every_setting() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "lsp_server", "settings"], cwd=ROOT, check=True, capture_output=True, text=True

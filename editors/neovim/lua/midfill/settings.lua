@@ -10,8 +10,16 @@
 ---@field maxLines? integer Longest completion shown, in lines.
 ---@field maxTokens? integer Most tokens the service may generate for one completion.
 ---@field minConfidence? integer Hide completions to which the model gives less than this many per cent a token, on average; 0 shows them all, and so does asking by hand.
+---@field askAhead? boolean While a completion is displayed, ask for what comes after it, unless the service is busy.
+---@field completeComments? boolean Show completions in comments.
+---@field completeStrings? boolean Show completions in strings.
+---@field feedback? boolean Tell the service what became of completions: ids and numbers of characters, never code.
+---@field context? midfill.Settings.context
 ---@field disabledLanguages? string[] Language identifiers without completions, for example ["markdown", "plaintext"].
 ---@field disabledGlobs? string[] Files without completions, besides those that usually hold secrets; a pattern starting with "!" allows a file again.
+
+---@class midfill.Settings.context
+---@field enable? boolean Send parts of other open files, recent edits and signatures of imported names along.
 
 ---@type midfill.Settings
 return {
@@ -24,6 +32,13 @@ return {
   maxLines = 12,
   maxTokens = 128,
   minConfidence = 30,
+  askAhead = true,
+  completeComments = true,
+  completeStrings = true,
+  feedback = true,
+  context = {
+    enable = true,
+  },
   disabledLanguages = {},
   disabledGlobs = {},
 }

@@ -1,0 +1,58 @@
+"""Line or block, and how the text goes on after a line that is complete."""
+
+from __future__ import annotations
+
+import re
+
+_OPENERS = (":", "{", "(", "[")
+_LEAVES_BLOCK = re.compile(r"\s*(?:return|raise|pass|break|continue|throw|goto)\b")
+_COMMENT_MARKS = {
+    "lua": "--", "sql": "--", "haskell": "--",
+    **dict.fromkeys(("python", "ruby", "r", "julia", "perl", "shellscript", "yaml", "toml", "makefile", "elixir"), "#"),
+}  # fmt: skip
+
+
+def rest_of_line(suffix: str) -> str:
+    """The text right of the cursor, up to the end of its line."""
+    return suffix.partition("\n")[0]
+
+
+def mode_at(prefix: str, suffix: str, wanted: str, language: str = "") -> str:
+    """Whether to ask for a "line" or a "block" at this place; `wanted` is the setting.
+
+    A block only where one begins: at the start of an empty line without indentation, or below a line that opens one.
+    """
+    line = prefix[prefix.rfind("\n") + 1 :]
+    if rest_of_line(suffix).strip() or is_comment(line, language):
+        return "line"
+    if wanted != "auto":
+        return wanted
+    if line.strip():
+        return "line"
+    if not line:
+        return "block"
+    return "block" if prefix[-4096:].rstrip().endswith(_OPENERS) else "line"
+
+
+def is_comment(line: str, language: str) -> bool:
+    """Whether a line comment begins with the line."""
+    return line.lstrip().startswith(comment_mark(language))
+
+
+def comment_mark(language: str) -> str:
+    """What begins a line comment; `//` for languages we do not know."""
+    return _COMMENT_MARKS.get(language, "//")
+
+
+def next_line(prefix: str) -> str | None:
+    """The line end and the indentation that follow the complete line at the end of `prefix`.
+
+    None where the next line is likely to leave the block, so that its indentation is not known.
+    """
+    line = prefix[prefix.rfind("\n") + 1 :]
+    if not line.strip() or _LEAVES_BLOCK.match(line):
+        return None
+    indentation = line[: len(line) - len(line.lstrip())]
+    if line.rstrip().endswith(_OPENERS):
+        indentation += "\t" if "\t" in indentation else "    "
+    return "\n" + indentation

@@ -1,0 +1,123 @@
+"""What the completer remembers of one document between two requests."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+
+from lsp_server.client import ContextFile
+from lsp_server.documents import Snapshot
+from lsp_server.stream import Stream
+
+_CLOSERS = re.compile(r"[)\]}\"'`]+")
+_TAIL = 400
+_MOST_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A completion as it was handed to the editor last, and where."""
+
+    completion_id: str
+    request: Snapshot
+    prefix: str
+    suffix: str
+    text: str
+    replaces: int
+    finished: bool
+
+
+@dataclass
+class Flow:
+    """One open document. `context` and `suffix` stay as they are within a burst of typing."""
+
+    session: str = field(default_factory=lambda: uuid.uuid4().hex)
+    waiter: asyncio.Task[object] | None = None
+    stream: Stream | None = None
+    ahead: list[Stream] = field(default_factory=list)
+    shown: Shown | None = None
+    request: Snapshot | None = None
+    asked_at: float = float("-inf")
+    context: tuple[ContextFile, ...] | None = None
+    suffix: str | None = None
+    dwelling: asyncio.TimerHandle | None = None
+    warming: asyncio.Task[object] | None = None
+    misses: int = 0
+    line: int = -1
+
+    def stream_at(self, prefix: str, suffix: str) -> Stream | None:
+        """A stream that may still bring what comes between `prefix` and `suffix`."""
+        for stream in (self.stream, *self.ahead):
+            if stream is not None and not stream.done:
+                typed = stream.spot.typed(prefix, suffix)
+                if typed is not None and stream.agrees(typed):
+                    return stream
+        return None
+
+    def abort(self, but: Stream | None = None) -> None:
+        """End all streams but one."""
+        for stream in (self.stream, *self.ahead):
+            if stream is not None and stream is not but:
+                stream.abort()
+        if self.warming is not None:
+            self.warming.cancel()
+            self.warming = None
+        self.stream = self.stream if self.stream is but else None
+        self.ahead = [stream for stream in self.ahead if stream is but]
+
+    def changed(self, source: str) -> None:
+        """The document reads `source` now (line ends as `\\n`): streams that cannot fit any more are aborted."""
+        for stream in (self.stream, *self.ahead):
+            if stream is not None and not stream.done and not stream.possible(source):
+                stream.abort()
+        self.ahead = [stream for stream in self.ahead if not stream.done]
+
+    def ask_ahead(self, stream: Stream) -> None:
+        """Keep a stream that was started in advance; the oldest goes when there are too many."""
+        self.ahead = [*(other for other in self.ahead if not other.done), stream]
+        while len(self.ahead) > _MOST_AHEAD:
+            self.ahead.pop(0).abort()
+
+    def rest(self) -> None:
+        """What is displayed is not looked at any more."""
+        if self.dwelling is not None:
+            self.dwelling.cancel()
+            self.dwelling = None
+
+    def warm(self, fetch: Coroutine[object, object, object]) -> None:
+        """Run a warm-up until it ends or somebody asks; its failure is nobody's concern."""
+        if self.warming is not None:
+            self.warming.cancel()
+        self.warming = asyncio.ensure_future(fetch)
+        self.warming.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def completed(self, prefix: str) -> bool:
+        """Whether the cursor stands right after a completion that is in the document whole: taken, or typed."""
+        shown = self.shown
+        if shown is None or not shown.finished or len(prefix) != len(shown.prefix) + len(shown.text):
+            return False
+        return prefix[-_TAIL:] == (shown.prefix[-_TAIL:] + shown.text)[-_TAIL:]
+
+    def stable_suffix(self, suffix: str) -> str:
+        """`suffix` as it is sent: without the brackets and quotes that the editor closed within this burst.
+
+        In Midfill's prompt format the suffix stands before the prefix, so a changed suffix makes all of the prompt
+        be computed again.
+        """
+        if self.suffix is None:
+            self.suffix = suffix
+        if suffix != self.suffix:
+            closers = _CLOSERS.match(suffix)
+            added = len(suffix) - len(self.suffix)
+            if closers is None or not 0 < added <= closers.end() or suffix[added:] != self.suffix:
+                self.suffix = suffix
+        return self.suffix
+
+    def at_line(self, line: int) -> int:
+        """The misses in a row on `line`."""
+        if line != self.line:
+            self.line, self.misses = line, 0
+        return self.misses

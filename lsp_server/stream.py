@@ -1,0 +1,124 @@
+"""A request to the service that is still running, and whether what is typed still agrees with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+from lsp_server.client import Completion
+from lsp_server.documents import between
+
+GRACE_S = 0.3
+"""How long a stream that nobody waits for any more goes on. Editors cancel a request at the next keystroke and ask
+again 50 (VS Code) to 200 ms (Neovim) later: often for the rest of the same text."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place that is completed: all text before and after the cursor, line ends as `\\n`.
+
+    `lead` is text that was assumed to be typed first: what the service wrote comes after it. `pending` is a shown
+    completion that has to be accepted before `prefix` is in the document at all; `before` and `after` are then the
+    text around it.
+    """
+
+    prefix: str
+    suffix: str
+    lead: str = ""
+    pending: str = ""
+    before: str = ""
+    after: str = ""
+
+    def typed(self, prefix: str, suffix: str) -> str | None:
+        """What was typed here, if the cursor is now between `prefix` and `suffix`; None if it cannot be."""
+        if suffix != self.suffix or not prefix.startswith(self.prefix):
+            return None
+        return prefix[len(self.prefix) :]
+
+
+class Stream:
+    """Runs `fetch(on_text)` in a task of its own; several requests of the editor may wait for it in turn."""
+
+    def __init__(
+        self,
+        spot: Spot,
+        fetch: Callable[[Callable[[str], None]], Coroutine[object, object, Completion]],
+        grace_s: float,
+    ) -> None:
+        self.spot = spot
+        self.text = ""
+        self._grace_s = grace_s
+        self._watchers = 0
+        self._news = asyncio.Event()
+        self._farewell: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Completion] = asyncio.ensure_future(fetch(self._receive))
+        self._task.add_done_callback(self._ended)
+
+    @property
+    def done(self) -> bool:
+        """Whether the service has answered, failed, or the stream was aborted."""
+        return self._task.done()
+
+    def agrees(self, typed: str) -> bool:
+        """Whether `typed` may turn out to be the beginning of the completion."""
+        expected = self.spot.lead + self.text
+        return expected.startswith(typed) or (not self.done and typed.startswith(expected))
+
+    def possible(self, source: str) -> bool:
+        """Whether a document that reads `source` (line ends as `\\n`) can still lead to this completion."""
+        typed = between(source, self.spot.prefix, self.spot.suffix)
+        if typed is not None and self.agrees(typed):
+            return True
+        waiting = between(source, self.spot.before, self.spot.after) if self.spot.pending else None
+        return waiting is not None and self.spot.pending.startswith(waiting)
+
+    async def wait(self, typed: str, patience_s: float | None) -> Completion | None:
+        """The completion; None as soon as it contradicts `typed`, was aborted, or wrote nothing within `patience_s`.
+
+        Raises what `fetch` raises. Cancelling a waiter leaves the stream running for the grace period.
+        """
+        self._watch()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    while not self.text and not self.done:
+                        await self._next()
+            while self.text and not self.done and self.agrees(typed):
+                await self._next()
+            if not self.done or self._task.cancelled():
+                return None
+            return self._task.result()
+        finally:
+            self._unwatch()
+
+    def abort(self) -> None:
+        """End it now; the connection is closed and the service stops."""
+        self._task.cancel()
+
+    async def _next(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    def _receive(self, piece: str) -> None:
+        self.text += piece
+        self._news.set()
+
+    def _ended(self, task: asyncio.Task[Completion]) -> None:
+        if self._farewell is not None:
+            self._farewell.cancel()
+        if not task.cancelled():
+            task.exception()  # seen: a stream that nobody waits for may fail
+        self._news.set()
+
+    def _watch(self) -> None:
+        self._watchers += 1
+        if self._farewell is not None:
+            self._farewell.cancel()
+            self._farewell = None
+
+    def _unwatch(self) -> None:
+        self._watchers -= 1
+        if not self._watchers and not self.done:
+            self._farewell = asyncio.get_running_loop().call_later(self._grace_s, self.abort)

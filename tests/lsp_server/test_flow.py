@@ -1,0 +1,166 @@
+"""What the server does between two keystrokes: requests that are kept, given up, made in advance, or not made."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from lsp_server.load import Load
+from tests.lsp_server.conftest import Editor
+from tests.lsp_server.scripted_service import Reply
+from tests.lsp_server.session import AUTOMATIC, RpcError
+from tests.lsp_server.test_cache import Clock
+
+
+def ended(editor: Editor, request: int) -> bool:
+    """Whether an older request got nothing: an empty list, or -32800."""
+    try:
+        return editor.session.wait(request) == {"items": []}
+    except RpcError as error:
+        return error.code == -32800
+
+
+def test_a_request_in_progress_answers_the_next_keystroke(editor: Editor) -> None:
+    editor.service.replies.append(Reply(("ret", "urn a"), piece_delay=0.4))
+    editor.open("def f(a):\n    ║\n")
+    older = editor.ask(AUTOMATIC)
+    editor.service.wait(lambda: editor.service.completions)
+    time.sleep(0.5)
+    editor.type("re")
+    assert editor.texts(AUTOMATIC) == ["turn a"]
+    assert ended(editor, older)
+    assert len(editor.service.completions) == 1
+
+
+def test_also_when_the_editor_cancels_first_as_vs_code_does(editor: Editor) -> None:
+    editor.service.replies.append(Reply(("return a",), delay=0.3))
+    editor.open("def f(a):\n    ║\n")
+    older = editor.ask(AUTOMATIC)
+    editor.service.wait(lambda: editor.service.completions)
+    editor.session.cancel(older)
+    editor.type("r")
+    time.sleep(0.1)
+    assert editor.texts(AUTOMATIC) == ["eturn a"]
+    assert ended(editor, older)
+    assert len(editor.service.completions) == 1
+
+
+def test_a_request_that_goes_another_way_is_aborted_at_the_keystroke_that_tells(editor: Editor) -> None:
+    editor.service.replies.append(Reply(("return", " a", " + b", "x"), piece_delay=0.3))
+    editor.open("def f(a):\n    ║\n")
+    older = editor.ask(AUTOMATIC)
+    editor.service.wait(lambda: editor.service.completions)
+    time.sleep(0.4)
+    editor.type("x")
+    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None, 2)
+    assert editor.service.completions[0].gone_after < 1.0
+    assert ended(editor, older)
+    assert editor.texts(AUTOMATIC) == ["pass"]
+
+
+def test_a_request_without_any_text_is_not_waited_for_long(editor: Editor) -> None:
+    editor.service.replies.append(Reply(("return a",), delay=30))
+    editor.open("def f(a):\n    ║\n")
+    editor.ask(AUTOMATIC)
+    editor.service.wait(lambda: editor.service.completions)
+    editor.type("r")
+    assert editor.texts(AUTOMATIC) == ["pass"]
+    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
+
+
+def test_what_is_known_to_be_nothing_is_not_asked_again(editor: Editor) -> None:
+    editor.service.answer("")
+    editor.open("x = ║\n")
+    assert editor.texts(AUTOMATIC) == editor.texts(AUTOMATIC) == []
+    assert len(editor.service.completions) == 1
+    assert "nothing to add" in editor.why()
+
+
+def test_the_sequel_of_a_displayed_completion_is_there_after_tab(editor: Editor) -> None:
+    editor.configure(askAhead=True)
+    editor.service.replies.extend([Reply(("total = a + b",)), Reply(("return total",))])
+    editor.open("def add(a, b):\n    ║\n")
+    assert editor.texts(AUTOMATIC) == ["total = a + b"]
+    editor.service.wait(lambda: len(editor.service.completions) == 2)
+    ahead = editor.service.completions[1].body
+    assert ahead["prompt"] == "def add(a, b):\n    total = a + b\n    "
+    assert (ahead["mode"], ahead["priority"]) == ("block", 10)
+    time.sleep(0.2)
+    editor.type("total = a + b")
+    asked = time.monotonic()
+    assert editor.texts(AUTOMATIC) == ["\n    return total"]
+    assert time.monotonic() - asked < 1.0
+    assert len(editor.service.completions) == 2
+
+
+def test_a_sequel_that_is_still_on_its_way_is_waited_for(editor: Editor) -> None:
+    editor.configure(askAhead=True)
+    editor.service.replies.extend([Reply(("total = a + b",)), Reply(("return total",), delay=0.6)])
+    editor.open("def add(a, b):\n    ║\n")
+    editor.texts(AUTOMATIC)
+    editor.service.wait(lambda: len(editor.service.completions) == 2)
+    editor.type("total = a + b")
+    assert editor.texts(AUTOMATIC) == ["\n    return total"]
+    assert len(editor.service.completions) == 2
+
+
+def test_a_sequel_is_aborted_when_something_else_is_typed(editor: Editor) -> None:
+    editor.configure(askAhead=True)
+    editor.service.replies.extend([Reply(("total = a + b",)), Reply(("return total",), delay=20)])
+    editor.open("def add(a, b):\n    ║\n")
+    editor.texts(AUTOMATIC)
+    editor.service.wait(lambda: len(editor.service.completions) == 2)
+    editor.type("x")
+    editor.service.wait(lambda: editor.service.completions[1].gone_after is not None)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_is_full_is_not_asked_in_advance(editor: Editor, status: int) -> None:
+    editor.configure(askAhead=True)
+    editor.service.replies.extend([Reply(status=status), Reply(("total = a",))])
+    editor.open("x = 1\ny = ║\n")
+    editor.texts()
+    editor.type("t")
+    assert editor.texts() == ["total = a"]
+    time.sleep(0.6)
+    assert len(editor.service.completions) == 2
+
+
+def test_load_is_what_the_service_says() -> None:
+    clock = Clock()
+    load = Load(clock)
+    load.queued(5)
+    assert load.free
+    load.queued(50)
+    assert not load.free
+    clock.now = 11
+    assert load.free
+    load.refused(40)
+    clock.now = 50
+    assert not load.free
+    clock.now = 52
+    assert load.free
+
+
+def test_lines_of_a_block_are_there_after_accepting_the_first(editor: Editor) -> None:
+    editor.service.answer("total = a + b\n    return total")
+    editor.open("def add(a, b):\n    ║\n")
+    editor.items()
+    editor.session.insert(editor.uri, 1, 4, "total = a + b\n    ")
+    editor.line, editor.character = 2, 4
+    assert editor.texts(AUTOMATIC) == ["return total"]
+    assert len(editor.service.completions) == 1
+
+
+def test_brackets_that_the_editor_closes_do_not_change_the_prompt(editor: Editor) -> None:
+    """In the prompt the suffix stands first: were it sent with the bracket, nothing of it would be in the cache."""
+    editor.open("print║\n\nend\n")
+    editor.texts()
+    editor.service.answer("a, b)")
+    editor.session.insert(editor.uri, 0, 5, "()")
+    editor.character += 1
+    [item] = editor.items(AUTOMATIC)
+    first, second = (call.body for call in editor.service.completions)
+    assert first["suffix"] == second["suffix"] == "\n\nend\n"
+    assert item["range"]["end"]["character"] - item["range"]["start"]["character"] == 1
