@@ -11,6 +11,7 @@ from lsp_server import gates
 from lsp_server.cache import Cached, TypeThroughCache
 from lsp_server.client import Completion, CompletionRequest, ContextFile, ServiceFault
 from lsp_server.connection import Connection
+from lsp_server.context.budget import Budget
 from lsp_server.debounce import Debounce, Rhythm, delay_s
 from lsp_server.decision import mode_at, next_line, rest_of_line
 from lsp_server.documents import Snapshot, normalise, typed_since, window_prefix, window_suffix
@@ -62,6 +63,7 @@ class Completer:
         context: Callable[[Snapshot], tuple[ContextFile, ...]] = lambda request: (),
     ) -> None:
         self.settings = Settings()
+        self.budget = Budget()
         self._connection = connection
         self._status = status
         self._journal = journal
@@ -117,7 +119,6 @@ class Completer:
         older, flow.waiter = flow.waiter, task
         if older is not None:
             older.cancel()
-        flow.request = request
         try:
             answer = await self._answer(flow, request, arrived, by_hand, text_now)
             outcome = f"shown ({len(answer.text)} characters)"
@@ -138,7 +139,9 @@ class Completer:
         reason = gates.closed(request, self.settings)
         if reason:
             flow.abort()
+            flow.request = None
             raise Nothing(reason)
+        flow.request = request
         cached = self._known(request.uri, request.prefix, request.suffix, by_hand)
         if cached is None:
             cached = await self._follow(flow, request, by_hand, text_now)
@@ -246,6 +249,8 @@ class Completer:
         flow = self._flows.get(uri)
         if flow is None or flow.request is None or not self._may_ask_ahead():
             return
+        if gates.closed(flow.request, self.settings):
+            return
         context = self._context(flow.request)
         if context == flow.context and self._clock() - flow.asked_at < _COLD_S:
             return
@@ -277,8 +282,8 @@ class Completer:
         prefix = spot.prefix + spot.lead
         wanted = "block" if spot.lead and self.settings.mode == "auto" else self.settings.mode
         return CompletionRequest(
-            prefix=window_prefix(request.cells_above + prefix),
-            suffix=window_suffix(flow.stable_suffix(spot.suffix) + request.cells_below),
+            prefix=window_prefix(request.cells_above + prefix, self.budget.prefix),
+            suffix=window_suffix(flow.stable_suffix(spot.suffix) + request.cells_below, self.budget.suffix),
             path=request.path,
             language=request.language,
             mode=mode_at(prefix, spot.suffix, wanted, request.language),

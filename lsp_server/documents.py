@@ -141,6 +141,10 @@ class Mirror(Workspace):
         document = self.text_documents.get(unquote(uri))
         return document if isinstance(document, Document) else None
 
+    def open_documents(self) -> dict[str, Document]:
+        """All open documents by URI."""
+        return {uri: document for uri, document in self.text_documents.items() if isinstance(document, Document)}
+
     def cells_around(self, document: Document) -> tuple[str, str]:
         """The other cells of the notebook that `document` is a cell of, before and after it; cells in another
         language as comments. Two empty strings for any other document.

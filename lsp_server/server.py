@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from lsprotocol import types
@@ -18,10 +19,15 @@ from pygls.lsp.server import LanguageServer
 from lsp_server import doctor, logs
 from lsp_server import settings as config
 from lsp_server.answers import ACCEPTED, to_list
+from lsp_server.client import ServiceClient, ServiceFault
 from lsp_server.completer import Answer, Completer
 from lsp_server.connection import Connection
+from lsp_server.context.budget import budget_for
+from lsp_server.context.gatherer import Gatherer
 from lsp_server.documents import Document, Mirror, Snapshot, file_of, snapshot
 from lsp_server.feedback import Feedback
+from lsp_server.idle import Idle
+from lsp_server.ignore import ignored_by
 from lsp_server.journal import Journal
 from lsp_server.popup import LONGEST_WAIT_S, to_popup
 from lsp_server.status import Status
@@ -29,6 +35,7 @@ from lsp_server.status import Status
 log = logging.getLogger(__name__)
 
 _CONFIGURATION_S = 3.0
+_IDLE_S = 3.0
 _NOTEBOOKS = types.NotebookDocumentSyncOptions(
     notebook_selector=[
         types.NotebookDocumentFilterWithCells(notebook="*", cells=[types.NotebookCellLanguage(language="*")])
@@ -44,7 +51,15 @@ class MidfillServer(LanguageServer):
         self.status = Status(lambda state: self.protocol.notify("didChangeStatus", state))
         self.journal = Journal(time.time)
         self.connection = Connection(self.status, logs.service_log_file())
-        self.completer = Completer(self.connection, self.status, self.journal, time.monotonic)
+        self.gatherer = Gatherer(
+            lambda: self.mirror.open_documents(), lambda: self.folders, lambda file: self.may_send(file)
+        )
+        self.completer = Completer(
+            self.connection, self.status, self.journal, time.monotonic, context=self.gatherer.gather
+        )
+        self._idle = Idle(_IDLE_S, self.make_ready)
+        self._measured: ServiceClient | None = None
+        self._getting_ready: asyncio.Task[None] | None = None
         self.feedback = Feedback(lambda: self.connection.client)
         self.problems: list[str] = []
         self.knows_inline = False
@@ -84,11 +99,45 @@ class MidfillServer(LanguageServer):
             self._pushed = section
         await self._apply()
 
-    def changed(self, uri: str) -> None:
-        """A document was edited."""
+    def may_send(self, file: str) -> bool:
+        """Whether anything of a file may leave the machine, as context of another."""
+        return ignored_by(file, self.completer.settings.disabled_globs) is None
+
+    def changed(self, uri: str, line: int) -> None:
+        """A document was edited around `line`."""
         document = self.mirror.open_document(uri)
         if document is not None:
             self.completer.changed(document.uri, document.source)
+            self.gatherer.edited(document.uri, line)
+            self._idle.touch(document.uri)
+
+    def used(self, uri: str) -> None:
+        """A document was opened or got the focus."""
+        document = self.mirror.open_document(uri)
+        if document is not None:
+            self.gatherer.used(document.uri)
+            self.make_ready(document.uri)
+
+    def make_ready(self, uri: str) -> None:
+        """Prepare the context of a document and have the service compute its prompt, while nobody waits for it."""
+        if self._getting_ready is not None:
+            self._getting_ready.cancel()
+        self._getting_ready = asyncio.ensure_future(self._make_ready(uri))
+
+    async def _make_ready(self, uri: str) -> None:
+        client = self.connection.client
+        if client is not None and client is not self._measured:
+            try:
+                length = await client.context_length()
+            except ServiceFault as fault:
+                log.debug("the model's context length is not known: %s", fault)
+                return
+            self._measured = client
+            self.completer.budget = budget_for(length, self.completer.settings.max_tokens)
+            self.gatherer.budget_chars = self.completer.budget.context
+        if self.gatherer.enabled:
+            await self.gatherer.prepare(uri)
+        self.completer.warm_up(uri)
 
     def snapshot(self, document: Document, position: types.Position) -> Snapshot:
         """The document as it is now, with the notebook around it."""
@@ -101,6 +150,8 @@ class MidfillServer(LanguageServer):
             present = self.mirror.open_document(request.uri)
             return None if present is None else present.source
 
+        if self.connection.client is not self._measured:
+            self.make_ready(request.uri)
         answer = await self.completer.complete(request, arrived, by_hand, text_now)
         if answer is not None:
             self.feedback.offered(answer.completion_id, len(answer.text))
@@ -130,6 +181,7 @@ class MidfillServer(LanguageServer):
             log.warning("%s", problem)
             self.window_log_message(types.LogMessageParams(types.MessageType.Warning, problem))
         self.completer.configure(settings)
+        self.gatherer.enabled = settings.context_enable
         await self.connection.apply(settings)
         if not settings.enable:
             self.status.set("Inactive", "switched off")
@@ -187,24 +239,25 @@ def _lifecycle(server: MidfillServer) -> None:
 
 
 def _documents(server: MidfillServer) -> None:
-    # pygls advertises `openClose` only if there is a handler of ours; the mirror is kept by its own.
+    # The mirror is kept by pygls' own handlers, which come before these.
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: types.DidOpenTextDocumentParams) -> None:
-        pass
+        server.used(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: types.DidChangeTextDocumentParams) -> None:
-        server.changed(params.text_document.uri)
+        server.changed(params.text_document.uri, _line_of(params.content_changes))
 
     @server.feature(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
     def cells_changed(params: types.DidChangeNotebookDocumentParams) -> None:
         cells = params.change.cells
         for text in (cells.text_content or ()) if cells else ():
-            server.changed(text.document.uri)
+            server.changed(text.document.uri, _line_of(text.changes))
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: types.DidCloseTextDocumentParams) -> None:
         server.completer.closed(params.text_document.uri)
+        server.gatherer.closed(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def complete(params: types.InlineCompletionParams) -> types.InlineCompletionList:
@@ -250,6 +303,8 @@ def _documents(server: MidfillServer) -> None:
 
     @server.feature("textDocument/didFocus")
     async def focused(params: Any) -> None:
+        document = getattr(params, "textDocument", None)
+        server.used(str(getattr(document, "uri", "")))
         await server.connection.warm_up()
 
 
@@ -279,6 +334,11 @@ def _commands(server: MidfillServer) -> None:
         else:
             lines += (await doctor.examine(client))[0]
         return "\n".join(lines + doctor.describe_outcomes(server.journal.records()))
+
+
+def _line_of(changes: Sequence[types.TextDocumentContentChangeEvent]) -> int:
+    last = changes[-1] if changes else None
+    return last.range.start.line if isinstance(last, types.TextDocumentContentChangePartial) else 0
 
 
 def _log_internal_error() -> None:

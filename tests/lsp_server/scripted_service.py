@@ -52,6 +52,7 @@ class ScriptedService:
         self.replies: deque[Reply] = deque()
         self.default = Reply(("pass",))
         self.required_key: str | None = None
+        self.context_length: int | None = None
         self.calls: list[Call] = []
         self._port = port
         self._loop = asyncio.new_event_loop()
@@ -133,6 +134,8 @@ class ScriptedService:
             return 401, {"error": {"message": "unknown key", "type": "auth", "code": "no_key", "param": None}}
         if call.path == "/v1/models":
             return 200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]}
+        if call.path == "/info" and self.context_length:
+            return 200, {"model": {"context_length": self.context_length}}
         return 200, {}
 
     @staticmethod

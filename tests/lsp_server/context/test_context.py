@@ -1,0 +1,138 @@
+"""What is sent along from other files, through a real server process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lsp_server.scripted_service import ScriptedService
+from tests.lsp_server.session import AUTOMATIC, Session
+
+SHAPES = 'def area(width: float, height: float) -> float:\n    """Doc."""\n    return width * height\n'
+INVOICE = "def total_of_invoice(invoice, customer):\n    price = invoice.price\n    return price + customer.discount\n"
+MAIN = "from shapes import area\n\ndef total_of_order(order, customer):\n    price = order.price\n    "
+
+
+class Project:
+    """A workspace with a server whose service knows its context length."""
+
+    def __init__(self, root: Path, session: Session, service: ScriptedService) -> None:
+        self.root, self.session, self.service = root, session, service
+
+    def write(self, name: str, text: str) -> str:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path.as_uri()
+
+    def open(self, name: str, text: str, language: str = "python") -> str:
+        uri = self.write(name, text)
+        self.session.open(uri, text, language)
+        return uri
+
+    def context_at_end(self, uri: str, text: str) -> list[dict[str, str]]:
+        """What is sent along with a request at the end of `text`, once everything is ready."""
+        self.session.notify("textDocument/didFocus", {"textDocument": {"uri": uri}})
+        self.service.wait(lambda: any(call.path == "/info" for call in self.service.calls))
+        # By the answer to it, what was begun before is done.
+        self.session.command("midfill.doctor")
+        lines = text.split("\n")
+        before = len(self.service.completions)
+        self.session.complete(uri, len(lines) - 1, len(lines[-1]), AUTOMATIC)
+        return self.service.completions[before].body.get("context", [])
+
+
+@pytest.fixture
+def project(tmp_path: Path, service: ScriptedService, server_env: dict[str, str]) -> Iterator[Project]:
+    service.context_length = 8192
+    with Session.start(env=server_env) as session:
+        session.initialize(root=tmp_path, endpoint=service.url, debounceMs=0, askAhead=False)
+        session.wait_notification("didChangeStatus")
+        yield Project(tmp_path, session, service)
+
+
+def test_signatures_of_imported_names_come_first_then_what_looks_alike(project: Project) -> None:
+    project.write("shapes.py", SHAPES)
+    project.open("invoices.py", INVOICE)
+    main = project.open("main.py", MAIN)
+    assert project.context_at_end(main, MAIN) == [
+        {"path": "shapes.py", "text": "def area(width: float, height: float) -> float: ..."},
+        {"path": "invoices.py", "text": INVOICE.strip()},
+    ]
+
+
+@pytest.mark.parametrize("name", [".env", "deploy/id_rsa", "private/notes.py"])
+def test_files_that_are_never_sent_are_not_context_either(project: Project, name: str) -> None:
+    project.session.configure(endpoint=project.service.url, debounceMs=0, askAhead=False, disabledGlobs=["private/**"])
+    project.open(name, INVOICE)
+    main = project.open("main.py", MAIN)
+    assert project.context_at_end(main, MAIN) == []
+
+
+def test_nothing_from_outside_the_workspace(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "shapes.py").write_text(SHAPES)
+    (project.root / "shapes.py").symlink_to(outside / "shapes.py")
+    (outside / "invoices.py").write_text(INVOICE)
+    project.session.open((outside / "invoices.py").as_uri(), INVOICE)
+    main = project.open("main.py", MAIN)
+    assert project.context_at_end(main, MAIN) == []
+
+
+def test_switched_off_nothing_is_sent_along(project: Project) -> None:
+    project.session.configure(endpoint=project.service.url, debounceMs=0, askAhead=False, context={"enable": False})
+    project.open("invoices.py", INVOICE)
+    main = project.open("main.py", MAIN)
+    assert project.context_at_end(main, MAIN) == []
+
+
+def test_recent_edits_elsewhere_are_sent_along(project: Project) -> None:
+    other = project.open("other.py", "LIMIT = 1\n")
+    project.session.insert(other, 0, 9, "0")
+    main = project.open("main.py", MAIN)
+    assert project.context_at_end(main, MAIN) == [{"path": "other.py", "text": "LIMIT = 10"}]
+
+
+def test_context_stays_while_somebody_types(project: Project) -> None:
+    """A change would make the service compute the whole prompt again."""
+    other = project.open("invoices.py", INVOICE)
+    main = project.open("main.py", MAIN)
+    first = project.context_at_end(main, MAIN)
+    project.session.insert(other, 0, 0, "# changed meanwhile\n")
+    project.session.insert(main, 4, 4, "q")
+    project.session.complete(main, 4, 5, AUTOMATIC)
+    assert first and project.service.completions[-1].body["context"] == first
+
+
+def test_it_fits_the_models_context(project: Project) -> None:
+    project.service.context_length = 1024
+    for number in range(9):
+        project.open(f"invoices{number}.py", INVOICE.replace("discount", f"discount_{number}") * 12)
+    main = project.open("main.py", MAIN)
+    context = project.context_at_end(main, MAIN)
+    assert len(json.dumps(context)) < 0.3 * 1024 * 4
+
+
+def test_a_notebook_cell_is_completed_with_the_other_cells_around_it(project: Project) -> None:
+    uri = (project.root / "nb.ipynb").as_uri()
+    cells = [("python", "import math"), ("markdown", "Area of a circle"), ("python", "r = "), ("python", "print(r)")]
+    documents = [
+        {"uri": f"vscode-notebook-cell:{project.root}/nb.ipynb#{i}", "languageId": language, "version": 1, "text": text}
+        for i, (language, text) in enumerate(cells)
+    ]
+    notebook = {
+        "uri": uri,
+        "notebookType": "jupyter-notebook",
+        "version": 1,
+        "cells": [{"kind": 2 if d["languageId"] == "python" else 1, "document": d["uri"]} for d in documents],
+    }
+    project.session.notify("notebookDocument/didOpen", {"notebookDocument": notebook, "cellTextDocuments": documents})
+    project.session.complete(documents[2]["uri"], 0, 4)
+    body = project.service.completions[-1].body
+    assert body["prompt"] == "import math\n\n# Area of a circle\n\nr = "
+    assert body["suffix"] == "\n\nprint(r)"
+    project.session.complete(documents[3]["uri"], 0, 8)
+    assert project.service.completions[-1].body["prompt"].endswith("r = \n\nprint(r)")
