@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 0.2
 # How long a completion is looked at before its sequel is asked for: who types through it does not need one.
 DWELL_S = 0.25
+_SEEN_BY_FILTERS = 16_000
 _COLD_S = 60.0  # after that a service may have forgotten a prompt
 _AHEAD, _WARM = 10, 20  # priorities; 0 is for what somebody waits for
 
@@ -295,9 +296,13 @@ class Completer:
         )
 
     def _keep(self, request: Snapshot, spot: Spot, mode: str, completion: Completion) -> None:
-        place = Place(spot.prefix + spot.lead, spot.suffix, mode, self.settings.max_lines)
-        text, dropped_by = postprocess(completion.text, place)
-        reason = f"nothing left of the answer: {dropped_by}" if dropped_by else ""
+        # Filters look around the cursor, not at all of a large file.
+        prefix, suffix = (spot.prefix + spot.lead)[-_SEEN_BY_FILTERS:], spot.suffix[:_SEEN_BY_FILTERS]
+        place = Place(prefix, suffix, mode, self.settings.max_lines, request.language)
+        filtered = postprocess(completion.text, place)
+        self._journal.filtered(filtered.changed_by)
+        text = filtered.text
+        reason = f"nothing left of the answer: {filtered.dropped_by}" if filtered.dropped_by else ""
         finished = completion.finish_reason == "stop" and text == completion.text.rstrip()
         cached = Cached(
             completion.completion_id, spot.lead + text if text else "", completion.confidence, finished, reason

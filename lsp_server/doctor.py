@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from lsp_server.client import CompletionRequest, ServiceClient, ServiceFault
@@ -59,6 +59,12 @@ async def examine(client: ServiceClient) -> tuple[list[str], bool]:
         lines.append(f"PROBLEM: {fault}")
         return lines, False
     return lines, True
+
+
+def describe_filters(counts: Mapping[str, int]) -> list[str]:
+    """How often each filter cut something from an answer."""
+    said = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return [f"filters: {said}"] if said else []
 
 
 def describe_outcomes(records: Sequence[Record]) -> list[str]:

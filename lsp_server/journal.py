@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -24,10 +24,15 @@ class Journal:
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
         self._records: deque[Record] = deque(maxlen=50)
+        self.filters: Counter[str] = Counter()
 
     def note(self, path: str, took_s: float, outcome: str) -> None:
         """Remember an outcome: "shown …" or why nothing was."""
         self._records.append(Record(self._wall_clock(), PurePosixPath(path).name, took_s * 1000, outcome))
+
+    def filtered(self, names: Iterable[str]) -> None:
+        """These filters cut something from an answer."""
+        self.filters.update(names)
 
     def records(self) -> list[Record]:
         """Oldest first."""

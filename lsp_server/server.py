@@ -333,6 +333,7 @@ def _commands(server: MidfillServer) -> None:
             lines.append(f"PROBLEM: {server.connection.unavailable()}")
         else:
             lines += (await doctor.examine(client))[0]
+        lines += doctor.describe_filters(server.journal.filters)
         return "\n".join(lines + doctor.describe_outcomes(server.journal.records()))
 
 
