@@ -1,4 +1,8 @@
-"""What became of completions, reported to the service: ids and counts, never code."""
+"""What became of completions, reported to the service: ids and counts, never code.
+
+Clients that say so themselves are believed. For the others it is inferred from the edits: a completion that arrives in
+one edit was accepted, its beginning accepted in part, and one that is not continued was dismissed.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +10,170 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
 
 from lsp_server.client import ServiceClient, ServiceFault
+from lsp_server.documents import Snapshot, between, normalise
 
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 256
-T = TypeVar("T")
+SEEN_S = 0.2
+"""A completion that stays unchanged that long was seen."""
+PERSISTED_S = 30.0
+
+
+@dataclass
+class _Offer:
+    """A completion as it was handed over last: `text` is what was not typed yet, `typed` what has been since."""
+
+    completion_id: str
+    uri: str
+    before: str
+    after: str
+    text: str
+    replaces: int
+    typed: str = ""
+
+
+@dataclass
+class _Told:
+    """What was reported of a completion."""
+
+    shown: bool = False
+    ended: bool = False
+    chars: int = 0
 
 
 class Feedback:
-    """Fire and forget: a report that fails is dropped. `client` returns the present client, or None."""
+    """Fire and forget: a report that fails is dropped. `client` returns the present client, or None; `text_of` the
+    text of an open document, or None."""
 
-    def __init__(self, client: Callable[[], ServiceClient | None]) -> None:
+    def __init__(
+        self,
+        client: Callable[[], ServiceClient | None],
+        text_of: Callable[[str], str | None],
+        persisted_s: float = PERSISTED_S,
+    ) -> None:
+        self.enabled = True
+        self.client_tells = False
         self._client = client
-        self._shown: OrderedDict[str, None] = OrderedDict()
-        self._offered: OrderedDict[str, int] = OrderedDict()
+        self._text_of = text_of
+        self._persisted_s = persisted_s
+        self._told: OrderedDict[str, _Told] = OrderedDict()
+        self._offer: _Offer | None = None
+        self._seen: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def offered(self, completion_id: str, characters: int) -> None:
-        """This much of the completion was handed to the editor last; the rest had been typed."""
-        _remember(self._offered, completion_id, characters)
+    def offered(self, completion_id: str, request: Snapshot, source: str, text: str, replaces: int) -> None:
+        """`text` was handed to the editor last, at the cursor of `request`; the document reads `source`."""
+        cursor = len(source) - len(request.after)
+        offer = self._offer
+        if offer is not None and offer.completion_id != completion_id and offer.uri == request.uri:
+            self._dismissed(offer)
+        self._offer = _Offer(
+            completion_id, request.uri, normalise(source[:cursor]), normalise(request.after), text, replaces
+        )
+        if not self.client_tells:
+            self._cancel_seen()
+            self._seen = asyncio.get_running_loop().call_later(SEEN_S, self._show, completion_id)
+
+    def changed(self, uri: str, source: str) -> None:
+        """A document reads `source` now: what that says about the completion on offer there."""
+        offer = self._offer
+        if offer is None or offer.uri != uri:
+            return
+        self._cancel_seen()
+        text = normalise(source)
+        if offer.replaces and text == offer.before + offer.text + offer.after[offer.replaces :]:
+            self._taken(offer, len(offer.text))
+            return
+        typed = between(text, offer.before, offer.after)
+        if typed is None or not offer.text.startswith(_without_closers(typed, offer.text)):
+            self._dismissed(offer)
+            self._offer = None
+            return
+        added, offer.typed = len(typed) - len(offer.typed), typed
+        if added > 1:
+            self._taken(offer, len(typed))
 
     def shown(self, completion_id: str) -> None:
         """The editor displayed it. What is typed through is displayed again and again, but reported once."""
-        if completion_id in self._shown:
-            return
-        _remember(self._shown, completion_id, None)
-        self._report(completion_id, "shown")
+        self.client_tells = True
+        self._cancel_seen()
+        self._show(completion_id)
 
     def accepted(self, completion_id: str) -> None:
         """The user took all that was offered."""
-        self._report(completion_id, "accepted", self._offered.get(completion_id))
+        self.client_tells = True
+        offer = self._offer
+        self._accept(completion_id, offer if offer and offer.completion_id == completion_id else None)
 
     def partially_accepted(self, completion_id: str, characters: int | None) -> None:
         """The user took its first `characters` (UTF-16 units, as LSP counts)."""
+        self.client_tells = True
         self._report(completion_id, "partially_accepted", characters)
+
+    def _taken(self, offer: _Offer, characters: int) -> None:
+        """That many characters of it are in the document, the last of them by one edit."""
+        if self.client_tells:
+            return
+        self._show(offer.completion_id)
+        if characters == len(offer.text):
+            self._accept(offer.completion_id, offer)
+        else:
+            self._report(offer.completion_id, "partially_accepted", characters)
+
+    def _show(self, completion_id: str) -> None:
+        told = self._of(completion_id)
+        if told is not None and not told.shown:
+            told.shown = True
+            self._report(completion_id, "shown")
+
+    def _accept(self, completion_id: str, offer: _Offer | None) -> None:
+        told = self._of(completion_id)
+        if told is None or told.ended:
+            return
+        told.ended = True
+        self._report(completion_id, "accepted", len(offer.text) if offer else None)
+        if offer is not None:
+            self._offer = None
+            check = self._check_persisted
+            asyncio.get_running_loop().call_later(self._persisted_s, check, completion_id, offer.uri, offer.text)
+
+    def _dismissed(self, offer: _Offer) -> None:
+        """Something else was typed. What was never seen, taken in part or typed to its end was not dismissed."""
+        told = self._of(offer.completion_id)
+        if told is None or told.ended or not told.shown or offer.typed:
+            return
+        told.ended = True
+        self._report(offer.completion_id, "dismissed")
+
+    def _check_persisted(self, completion_id: str, uri: str, text: str) -> None:
+        """Report if at least half of its lines are still there."""
+        source = self._text_of(uri)
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        if source is not None and 2 * sum(line in source for line in lines) >= len(lines):
+            self._report(completion_id, "persisted", len(text))
+
+    def _cancel_seen(self) -> None:
+        if self._seen is not None:
+            self._seen.cancel()
+            self._seen = None
+
+    def _of(self, completion_id: str) -> _Told | None:
+        """What was told of a completion so far; None without an id."""
+        if not completion_id:
+            return None
+        told = self._told.setdefault(completion_id, _Told())
+        self._told.move_to_end(completion_id)
+        while len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        return told
 
     def _report(self, completion_id: str, event: str, characters: int | None = None) -> None:
         client = self._client()
-        if client is None or not completion_id:
+        if client is None or not completion_id or not self.enabled:
             return
         task = asyncio.ensure_future(self._post(client, completion_id, event, characters))
         self._tasks.add(task)
@@ -60,8 +187,6 @@ class Feedback:
             log.debug("an event was not reported: %s", fault)
 
 
-def _remember(ring: OrderedDict[str, T], completion_id: str, value: T) -> None:
-    ring[completion_id] = value
-    ring.move_to_end(completion_id)
-    while len(ring) > _REMEMBERED:
-        ring.popitem(last=False)
+def _without_closers(typed: str, text: str) -> str:
+    """`typed` without the brackets and quotes that an editor closed by itself."""
+    return typed if text.startswith(typed) else typed.rstrip(")]}\"'`")

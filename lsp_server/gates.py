@@ -7,6 +7,7 @@ import re
 from lsp_server.decision import rest_of_line
 from lsp_server.documents import Snapshot
 from lsp_server.ignore import ignored_by
+from lsp_server.scope import scope_at
 from lsp_server.settings import Settings
 
 # What may stand right of the cursor: closing brackets and quotes, then the line's punctuation.
@@ -22,6 +23,17 @@ def closed(request: Snapshot, settings: Settings) -> str | None:
     glob = ignored_by(request.file, settings.disabled_globs)
     if glob is not None:
         return f"the file matches {glob}, which is never sent (midfill.disabledGlobs)"
+    return _scope_off(request, settings)
+
+
+def _scope_off(request: Snapshot, settings: Settings) -> str | None:
+    if settings.complete_comments and settings.complete_strings:
+        return None
+    scope = scope_at(request.prefix, request.language)
+    if scope == "comment" and not settings.complete_comments:
+        return "the cursor is in a comment (midfill.completeComments)"
+    if scope == "string" and not settings.complete_strings:
+        return "the cursor is in a string (midfill.completeStrings)"
     return None
 
 

@@ -18,7 +18,7 @@ def replaced_length(text: str, rest: str) -> int:
     if not trimmed:
         return 0
     if re.search(r"\w", trimmed):
-        return len(trimmed) if text.rstrip().endswith(trimmed) else 0
+        return _repeated(text.rstrip(), trimmed)
     closers = _unmatched_closers(text, trimmed)
     at = 0
     while at < len(trimmed):
@@ -32,6 +32,15 @@ def replaced_length(text: str, rest: str) -> int:
     if at == 0 and trimmed[0] in ":{;," and text.rstrip().endswith(trimmed):
         return len(trimmed)
     return at
+
+
+def _repeated(text: str, rest: str) -> int:
+    """The length of the longest beginning of `rest` that `text` ends with; shorter than 3 is chance, unless it is all
+    of it."""
+    for length in range(len(rest), 2, -1):
+        if text.endswith(rest[:length]):
+            return length
+    return len(rest) if text.endswith(rest) else 0
 
 
 def _unmatched_closers(text: str, rest: str) -> list[tuple[str, int]]:

@@ -60,7 +60,7 @@ class MidfillServer(LanguageServer):
         self._idle = Idle(_IDLE_S, self.make_ready)
         self._measured: ServiceClient | None = None
         self._getting_ready: asyncio.Task[None] | None = None
-        self.feedback = Feedback(lambda: self.connection.client)
+        self.feedback = Feedback(lambda: self.connection.client, self.text_of)
         self.problems: list[str] = []
         self.knows_inline = False
         self._initial: dict[str, Any] = {}
@@ -99,6 +99,11 @@ class MidfillServer(LanguageServer):
             self._pushed = section
         await self._apply()
 
+    def text_of(self, uri: str) -> str | None:
+        """The text of an open document."""
+        document = self.mirror.open_document(uri)
+        return None if document is None else document.source
+
     def may_send(self, file: str) -> bool:
         """Whether anything of a file may leave the machine, as context of another."""
         return ignored_by(file, self.completer.settings.disabled_globs) is None
@@ -108,6 +113,7 @@ class MidfillServer(LanguageServer):
         document = self.mirror.open_document(uri)
         if document is not None:
             self.completer.changed(document.uri, document.source)
+            self.feedback.changed(document.uri, document.source)
             self.gatherer.edited(document.uri, line)
             self._idle.touch(document.uri)
 
@@ -145,17 +151,14 @@ class MidfillServer(LanguageServer):
 
     async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
         """The completion for `request`; None if there is nothing to show."""
-
-        def text_now() -> str | None:
-            present = self.mirror.open_document(request.uri)
-            return None if present is None else present.source
-
         if self.connection.client is not self._measured:
             self.make_ready(request.uri)
-        answer = await self.completer.complete(request, arrived, by_hand, text_now)
-        if answer is not None:
-            self.feedback.offered(answer.completion_id, len(answer.text))
-            self.completer.displayed(answer.completion_id)
+        answer = await self.completer.complete(request, arrived, by_hand, lambda: self.text_of(request.uri))
+        source = self.text_of(request.uri)
+        if answer is not None and source is not None:
+            self.feedback.offered(answer.completion_id, request, source, answer.text, answer.replaces)
+            if not self.feedback.client_tells:
+                self.completer.displayed(answer.completion_id)
         return answer
 
     async def toggle(self) -> bool:
@@ -182,6 +185,7 @@ class MidfillServer(LanguageServer):
             self.window_log_message(types.LogMessageParams(types.MessageType.Warning, problem))
         self.completer.configure(settings)
         self.gatherer.enabled = settings.context_enable
+        self.feedback.enabled = settings.feedback
         await self.connection.apply(settings)
         if not settings.enable:
             self.status.set("Inactive", "switched off")

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lsp_server.documents import Snapshot
+from lsp_server.feedback import Feedback
 from tests.lsp_server.conftest import Editor
+from tests.lsp_server.scripted_service import ScriptedService
+from tests.lsp_server.session import AUTOMATIC, Session
 
 
 def test_shown_partially_accepted_and_accepted_are_reported(editor: Editor) -> None:
@@ -34,3 +45,93 @@ def test_incomplete_reports_are_ignored(editor: Editor) -> None:
 def test_focus_opens_the_connection_in_advance(editor: Editor) -> None:
     editor.session.notify("textDocument/didFocus", {"textDocument": {"uri": "file:///a.py"}})
     editor.service.wait(lambda: [c.path for c in editor.service.calls] == ["/livez"])
+
+
+def test_switched_off_nothing_is_reported(editor: Editor) -> None:
+    editor.configure(feedback=False)
+    editor.open("x = ║\n")
+    item = editor.items()[0]
+    editor.session.notify("textDocument/didShowCompletion", {"item": item})
+    editor.session.command("midfill.accepted", *item["command"]["arguments"])
+    assert editor.texts() == ["pass"]
+    assert editor.service.events == []
+
+
+class SilentEditor(Editor):
+    """A client that never says what it does with completions."""
+
+    def show(self) -> str:
+        """A completion stands there for a while; its text."""
+        [text] = self.texts(AUTOMATIC)
+        self.service.wait(lambda: self.service.events)
+        assert [e["event"] for e in self.service.events] == ["shown"]
+        return str(text)
+
+    def told(self, *events: str) -> list[dict[str, Any]]:
+        """The reports, once there are as many as `events`, which they have to be."""
+        self.service.wait(lambda: len(self.service.events) >= len(events))
+        time.sleep(0.1)
+        assert [e["event"] for e in self.service.events] == list(events)
+        return self.service.events
+
+
+@pytest.fixture
+def silent(server_env: dict[str, str], service: ScriptedService) -> Iterator[SilentEditor]:
+    with Session.start(env=server_env) as session:
+        session.initialize(endpoint=service.url, debounceMs=0, askAhead=False)
+        service.answer("urn a + b")
+        editor = SilentEditor(session, service, "silent")
+        editor.open("def add(a, b):\n    ret║\n")
+        yield editor
+
+
+def test_a_completion_that_arrives_in_one_edit_was_accepted(silent: SilentEditor) -> None:
+    silent.type(silent.show())
+    assert silent.told("shown", "accepted")[1]["accepted_chars"] == 9
+
+
+def test_its_beginning_in_one_edit_was_accepted_in_part(silent: SilentEditor) -> None:
+    silent.show()
+    silent.type("urn ")
+    assert silent.told("shown", "partially_accepted")[1]["accepted_chars"] == 4
+
+
+def test_what_is_typed_letter_by_letter_was_not_accepted(silent: SilentEditor) -> None:
+    for letter in silent.show():
+        silent.type(letter)
+    silent.told("shown")
+
+
+def test_something_else_typed_dismisses_it(silent: SilentEditor) -> None:
+    silent.show()
+    silent.type("x")
+    silent.told("shown", "dismissed")
+
+
+def test_what_nobody_saw_is_not_reported(silent: SilentEditor) -> None:
+    silent.texts(AUTOMATIC)
+    silent.type("x")
+    silent.texts(AUTOMATIC)
+    silent.service.wait(lambda: silent.service.events)
+    assert [e["completion_id"] for e in silent.service.events] == ["cmpl-2"]
+
+
+class Reports:
+    """Takes reports in the place of a client."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    async def post_event(self, completion_id: str, event: str, accepted_chars: int | None = None) -> None:
+        self.events.append(event)
+
+
+@pytest.mark.parametrize(("later", "persisted"), [("x = total\ny = 2\n", True), ("x = 1\n", False), (None, False)])
+async def test_what_is_still_there_later_has_persisted(later: str | None, persisted: bool) -> None:
+    reports = Reports()
+    feedback = Feedback(lambda: reports, lambda uri: later, persisted_s=0.01)  # type: ignore[arg-type, return-value]
+    request = Snapshot("u", 1, "python", "f.py", "f.py", "x = ", "\n")
+    feedback.offered("cmpl-1", request, "x = \n", "total\ny = 2", 0)
+    feedback.changed("u", "x = total\ny = 2\n")
+    await asyncio.sleep(0.05)
+    assert reports.events == ["shown", "accepted", *(["persisted"] if persisted else [])]

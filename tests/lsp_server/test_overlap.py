@@ -25,6 +25,7 @@ from lsp_server.overlap import replaced_length
         ("x = [║]", "\n    1,\n]", "x = [\n    1,\n]"),
         ("return ║ + b", "a + b", "return a + b"),
         ("return ║ + b", "a", "return a + b"),
+        ("return ║a, b) + c", "f(a, b)", "return f(a, b) + c"),
         ("if x║:", " > 1:", "if x > 1:"),
         ("if x║:", " > 1", "if x > 1:"),
         ("x = ║", "f(1)", "x = f(1)"),
