@@ -23,8 +23,10 @@ class SettingsError(ValueError):
     """A setting that cannot be used; the message is one sentence for the person who starts the service."""
 
 
-def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high})
+def _setting(
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, choices: Sequence[str] = ()
+) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high, "choices": choices})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,13 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "TCP port, 0 = any free one", low=0, high=65535)
     model: str = _setting("nano", "model directory, or the name of a bundled model")
-    device: str = _setting("auto", "auto, cpu or cuda")
+    device: str = _setting("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(0, "CPU threads of the model, 0 = chosen", low=0, high=1024)
+    kv_cache: str = _setting(
+        "auto",
+        "keys and values of cached tokens: float, int8, or auto (int8 on a GPU, float on a CPU)",
+        choices=("auto", "float", "int8"),
+    )
     allow_anonymous: bool = _setting(False, "accept requests without a key on a non-loopback address")
     api_keys_file: str = _setting("", "file with the SHA-256 (hex) of one API key per line, # comments")
     max_body_bytes: int = _setting(1 << 20, "largest request body, bytes", low=1024, high=1 << 30)
@@ -159,8 +166,9 @@ def _check(item: dataclasses.Field[Any], value: Any, source: str) -> Any:
     kind, low, high = type(item.default), item.metadata["low"], item.metadata["high"]
     if kind is float and type(value) is int:
         value = float(value)
-    if item.name == "device":
-        fits, allowed = value in ("auto", "cpu", "cuda"), "auto, cpu or cuda"
+    choices = item.metadata["choices"]
+    if choices:
+        fits, allowed = value in choices, f"{', '.join(choices[:-1])} or {choices[-1]}"
     elif kind is bool:
         fits, allowed = type(value) is bool, "true or false"
     elif kind is str:

@@ -13,33 +13,84 @@ from inference_service.engine.block_manager import Copy
 from inference_service.engine.scheduler import Work
 from inference_service.model.config import GPTConfig
 
+_SCALE = torch.float16  # 16 bits beside a head's 8 bits an entry: rounding them is part of the quantization
+
 
 class KVPool:
-    """Keys and values (layers, slots, K, D); slot `block * block_size + i` is the i-th token of a block."""
+    """Keys and values (layers, slots, K, D); slot `block * block_size + i` is the i-th token of a block.
+
+    With dtype int8 each head of each token has a scale of its own (layers, slots, K) float16, so that a token is
+    quantized once, when it is written, and never again. One block more than `num_blocks` exists: rows that only pad a
+    step write to it.
+    """
 
     def __init__(
         self, config: GPTConfig, num_blocks: int, block_size: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.block_size = block_size
-        shape = (config.n_layer, num_blocks * block_size, config.n_kv_head, config.head_dim)
+        self.num_blocks, self.block_size = num_blocks, block_size
+        slots = (num_blocks + 1) * block_size
+        shape = (config.n_layer, slots, config.n_kv_head, config.head_dim)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
+        scales = shape[:3] if dtype == torch.int8 else (config.n_layer, 0, config.n_kv_head)
+        self.key_scales = torch.zeros(scales, device=device, dtype=_SCALE)
+        self.value_scales = torch.zeros(scales, device=device, dtype=_SCALE)
+
+    @property
+    def quantized(self) -> bool:
+        return self.keys.dtype == torch.int8
+
+    @property
+    def scratch_slot(self) -> int:
+        """A slot that belongs to no sequence."""
+        return self.num_blocks * self.block_size
 
     @property
     def num_bytes(self) -> int:
-        return 2 * self.keys.nbytes
+        return sum(part.nbytes for part in self._parts())
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Do the copies in their order."""
         for source, target, tokens in copies:
             a, b = source * self.block_size, target * self.block_size
-            self.keys[:, b : b + tokens] = self.keys[:, a : a + tokens]
-            self.values[:, b : b + tokens] = self.values[:, a : a + tokens]
+            for part in self._parts():
+                part[:, b : b + tokens] = part[:, a : a + tokens]
 
     def slots(self, blocks: Sequence[int], length: int) -> np.ndarray:
         """Slots (length,) int64 of the first tokens of a sequence that lies in `blocks`."""
         used = np.asarray(blocks[: -(-length // self.block_size)], dtype=np.int64)
         return (used[:, None] * self.block_size + np.arange(self.block_size)).reshape(-1)[:length]
+
+    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Store k, v (N, K, D) of one layer in `slots` (N,)."""
+        if not self.quantized:
+            self.keys[layer, slots], self.values[layer, slots] = k.to(self.keys.dtype), v.to(self.values.dtype)
+            return
+        self.keys[layer, slots], self.key_scales[layer, slots] = quantize_heads(k)
+        self.values[layer, slots], self.value_scales[layer, slots] = quantize_heads(v)
+
+    def read(self, layer: int, slots: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values (*slots.shape, K, D) of one layer, as `dtype`."""
+        k, v = self.keys[layer, slots].to(dtype), self.values[layer, slots].to(dtype)
+        if self.quantized:
+            k *= self.key_scales[layer, slots, :, None]
+            v *= self.value_scales[layer, slots, :, None]
+        return k, v
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.keys, self.values, self.key_scales, self.value_scales
+
+
+def token_bytes(config: GPTConfig, dtype: torch.dtype) -> int:
+    """Bytes of one token's keys and values in a pool of that dtype."""
+    scale = _SCALE.itemsize if dtype == torch.int8 else 0
+    return 2 * config.n_layer * config.n_kv_head * (config.head_dim * dtype.itemsize + scale)
+
+
+def quantize_heads(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., D) float -> int8 of the same shape, symmetric, and float16 scales (...)."""
+    scale = (x.abs().amax(-1).float() / 127).clamp_min(torch.finfo(_SCALE).tiny).to(_SCALE)
+    return (x / scale[..., None].float()).round().clamp(-127, 127).to(torch.int8), scale
 
 
 class PagedBatch:
@@ -73,12 +124,10 @@ class PagedBatch:
         return self._positions, self._previous
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys, values = self._pool.keys[layer], self._pool.values[layer]
-        keys[self._written] = k[0].transpose(0, 1).to(keys.dtype)
-        values[self._written] = v[0].transpose(0, 1).to(values.dtype)
+        self._pool.write(layer, self._written, k[0].transpose(0, 1), v[0].transpose(0, 1))
         outputs = []
         for segment, slots, mask in self._segments:
-            seen_k, seen_v = (pool[slots].transpose(0, 1)[None].to(q.dtype) for pool in (keys, values))
+            seen_k, seen_v = (part.transpose(0, 1)[None] for part in self._pool.read(layer, slots, q.dtype))
             outputs.append(
                 F.scaled_dot_product_attention(q[:, :, segment], seen_k, seen_v, attn_mask=mask, enable_gqa=True)
             )

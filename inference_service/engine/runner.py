@@ -102,7 +102,7 @@ class Runner:
     @property
     def cache_tokens(self) -> int:
         """How many tokens the paged cache holds."""
-        return self.pool.keys.shape[1]
+        return self.pool.num_blocks * BLOCK_SIZE
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Do a step's copies, before it is computed."""

@@ -46,6 +46,11 @@ class Row(NamedTuple):
     number: int
     allowed: list[int] | None = None
 
+    @property
+    def is_greedy(self) -> bool:
+        """The most probable token of all, whatever was typed."""
+        return self.allowed is None and self.sampling.temperature <= 0
+
 
 class Sampled(NamedTuple):
     """A token and its log probability in nats before temperature and cuts; NaN when the logits were not finite."""
@@ -54,8 +59,19 @@ class Sampled(NamedTuple):
     logprob: float
 
 
-def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sampled]:
-    """logits (R, V) float32 on any device, one for each of `rows`. One copy to the host for all of them."""
+def pick_greedy(logits: Tensor) -> Tensor:
+    """logits (R, V) -> (2, R) float64: the most probable token of each row, and its log probability in nats."""
+    highest, tokens = logits.max(-1)
+    return torch.stack([tokens.double(), (highest - logits.logsumexp(-1)).double()])
+
+
+def sample(logits: Tensor, rows: Sequence[Row], greedy: Tensor | None = None) -> list[Sampled]:
+    """logits (R, V) float32 on any device, one for each of `rows`. One copy to the host for all of them.
+
+    `greedy` is `pick_greedy` of the logits, where that is computed already.
+    """
+    if all(row.is_greedy for row in rows):
+        return _on_host(pick_greedy(logits) if greedy is None else greedy)
     normaliser = logits.logsumexp(-1)
     scores = logits
     if any(row.allowed is not None for row in rows):
@@ -70,8 +86,11 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sampled]:
         index = torch.tensor(drawn, device=logits.device)
         tokens[index] = _draw(scores[index], [rows[i] for i in drawn])
     logprobs = logits.gather(-1, tokens[:, None])[:, 0] - normaliser
-    packed = torch.stack([tokens.double(), logprobs.double()]).tolist()
-    return [Sampled(int(token), logprob) for token, logprob in zip(*packed, strict=True)]
+    return _on_host(torch.stack([tokens.double(), logprobs.double()]))
+
+
+def _on_host(packed: Tensor) -> list[Sampled]:
+    return [Sampled(int(token), logprob) for token, logprob in zip(*packed.tolist(), strict=True)]
 
 
 def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -111,7 +111,7 @@ def _swiglu(x: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu2": _relu2,
     "gelu": F.gelu,
     "gelu_tanh": _gelu_tanh,
@@ -125,7 +125,7 @@ class MLP(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         width, bias = config.d_model, config.mlp_bias
-        self.activation = _ACTIVATIONS[config.activation]
+        self.activation = ACTIVATIONS[config.activation]
         self.up: nn.Module = (
             StackedLinear(width, config.d_ff, config.d_ff, bias=bias)
             if config.activation == "swiglu"
