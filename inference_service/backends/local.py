@@ -20,9 +20,9 @@ _WARM_UP = CompletionRequest(prompt="def add(a, b):\n    return", suffix="\n", m
 class LocalBackend:
     """Serves one model directory. `start` has to be awaited before `complete`."""
 
-    def __init__(self, model: str, device: str = "auto", threads: int = 0) -> None:
+    def __init__(self, model: str, device: str = "auto", threads: int = 0, kv_cache: str = "auto") -> None:
         self._path = resolve(model)
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._kv_cache = device, threads, kv_cache
         self._engine: Engine | None = None
 
     @property
@@ -45,7 +45,7 @@ class LocalBackend:
         loaded = loading.load(self._path)
         supports_suffix = loaded.tokenizer.fim.infill is not None
         self._card = ModelCard(loaded.name, loaded.version, loaded.config.context_length, supports_suffix)
-        self._runner = Runner(loaded, self._device, self._threads)
+        self._runner = Runner(loaded, self._device, self._threads, self._kv_cache)
         return Engine(self._runner, loaded.tokenizer, loaded.version)
 
     async def stop(self) -> None:
@@ -57,6 +57,7 @@ class LocalBackend:
             "device": self._runner.device.type,
             "kernel": self._runner.kernel,
             "threads": self._runner.threads,
+            "kv_cache": self._runner.cache_type,
             "kv_cache_tokens": self._runner.cache_tokens,
             "architecture": self._runner.config.to_dict(),
         }

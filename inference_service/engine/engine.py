@@ -14,7 +14,7 @@ from inference_service.engine.completion import Completion
 from inference_service.engine.prompt import build_prompt
 from inference_service.engine.request import Chunk, CompletionRequest
 from inference_service.engine.runner import BLOCK_SIZE, Runner
-from inference_service.engine.sampler import Row, Sampled, sample
+from inference_service.engine.sampler import Row, Sampled
 from inference_service.engine.scheduler import Scheduler, Step, Work
 from inference_service.engine.sequence import Sequence as ScheduledSequence
 from inference_service.model.healing import Vocabulary
@@ -22,6 +22,8 @@ from inference_service.model.tokenizer import Tokenizer
 
 MAX_STEP_TOKENS = 256  # a longer step would keep those who decode waiting
 MAX_SEQUENCES = 64
+GPU_STEP_TOKENS = 2048
+GPU_SEQUENCES = 128  # as many as the largest recorded step has rows
 SPECULATING_SEQUENCES = 4  # with more of them a step has better things to compute than guesses
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,12 @@ class Engine:
         self._runner, self._tokenizer, self._version = runner, tokenizer, version
         self._vocabulary = Vocabulary(tokenizer)
         self._blocks = BlockManager(runner.num_blocks, BLOCK_SIZE)
-        self._scheduler = Scheduler(self._blocks, MAX_STEP_TOKENS, MAX_SEQUENCES)
+        on_gpu = runner.device.type == "cuda"
+        self._scheduler = Scheduler(
+            self._blocks,
+            GPU_STEP_TOKENS if on_gpu else MAX_STEP_TOKENS,
+            GPU_SEQUENCES if on_gpu else MAX_SEQUENCES,
+        )
         self._arrived: list[Completion] = []
         self._by_sequence: dict[ScheduledSequence, Completion] = {}
         self._unfinished: dict[str, Completion] = {}
@@ -162,8 +169,7 @@ class Engine:
             for i in range(item.logits):
                 allowed = self._vocabulary.continuing(typed) if typed else None
                 rows.append(Row(completion.sampling, completion.generated + i, allowed))
-        logits = self._runner.forward(work)
-        return sample(logits, rows) if rows else []
+        return self._runner.step(work, rows)
 
     def _take(self, work: Work, sampled: Sequence[Sampled]) -> None:
         """Give the sampled tokens to their completion, as far as the guesses before them were right."""

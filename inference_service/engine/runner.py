@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import threading
@@ -12,17 +13,20 @@ import torch
 from torch import Tensor
 
 from inference_service.engine.block_manager import Copy
-from inference_service.engine.kv_pool import KVPool, PagedBatch
+from inference_service.engine.kv_pool import KVPool, PagedBatch, token_bytes
+from inference_service.engine.sampler import Row, Sampled, sample
 from inference_service.engine.scheduler import Work, wanted_rows
 from inference_service.engine.tuning import fastest_up_to
 from inference_service.model.directory import LoadedModel
-from inference_service.model.quantize import int8_linear_works, use_int8_linears
+from inference_service.model.quantize import int8_linear_works, round_to_int8, use_int8_linears
 
 if TYPE_CHECKING:
     from inference_service.engine.kernels.fused import FusedStep
+    from inference_service.engine.static_step import StaticStep
 
 BLOCK_SIZE = 16
 _CANDIDATE_TOKENS = (1, 4, 8, 16, 32, 64)
+_SHORT = 32  # tokens of one sequence that are worth a row each
 CPU_CACHE_BYTES = 256 * 2**20
 GPU_CACHE_SHARE = 0.5  # of the memory that is free once the weights are loaded
 
@@ -41,33 +45,48 @@ def pick_device(device: str) -> torch.device:
 class Runner:
     """Forward passes over the paged cache. Not safe for several threads."""
 
-    def __init__(self, loaded: LoadedModel, device: str, threads: int) -> None:
+    def __init__(self, loaded: LoadedModel, device: str, threads: int, kv_cache: str = "auto") -> None:
+        """`kv_cache` is "float", "int8" or "auto": int8 on a GPU, where reading it is what a step waits for."""
         self.device = pick_device(device)
         self.config = loaded.config
         self.context_length = loaded.config.context_length
         self._model = loaded.build_float()
         self._fused: FusedStep | None = None
+        self._static: StaticStep | None = None
+        int8_cache = kv_cache == "int8" or (kv_cache == "auto" and self.device.type == "cuda")
         self._fused_tokens = 0  # the most tokens of a step for which the fused step is the faster one
         self.tuned = threading.Event()  # the choice of kernels is final
         if self.device.type == "cpu":
             # more threads than this cost a small model more in waiting than they bring
             torch.set_num_threads(threads or min(4, os.cpu_count() or 1))
-            self._dtype = torch.float32
+            self._cache_dtype = torch.int8 if int8_cache else torch.float32
             self._use_cpu_kernels(loaded)
         else:
-            self._dtype = torch.bfloat16
-            self._model.to(self.device, self._dtype)
-            self.kernel = "bfloat16"
-            self.tuned.set()
+            round_to_int8(self._model, loaded.int8)  # both ways of a step have to compute the same model
+            parameters = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
+            self._model = copy.deepcopy(self._model).to(self.device, torch.bfloat16)
+            self._cache_dtype = torch.int8 if int8_cache else torch.bfloat16
+            self.kernel = "bfloat16 operators"
         self.threads = torch.get_num_threads()
-        self.pool = KVPool(self.config, self._num_blocks(), BLOCK_SIZE, self.device, self._dtype)
+        self.pool = KVPool(self.config, self._num_blocks(), BLOCK_SIZE, self.device, self._cache_dtype)
+        if self.device.type == "cuda":
+            self._use_gpu_kernels(parameters, loaded.int8)
+
+    @property
+    def cache_type(self) -> str:
+        """What the paged cache holds, for people."""
+        name = str(self._cache_dtype).removeprefix("torch.")
+        return f"{name}, a scale for each head of each token" if self.pool.quantized else name
 
     def _use_cpu_kernels(self, loaded: LoadedModel) -> None:
         parameters = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
         self.kernel = "float32: this build of torch has no int8 kernel for this processor"
         if int8_linear_works():
             use_int8_linears(self._model, loaded.int8)
-            self.kernel = f"int8 dynamic W8A8 ({torch.backends.quantized.engine}), float32 KV cache"
+            self.kernel = f"int8 dynamic W8A8 ({torch.backends.quantized.engine})"
+        if self._cache_dtype == torch.int8:
+            self.tuned.set()  # the compiled step reads float32 keys and values only
+            return
         # compiling takes seconds the first time: meanwhile the operators serve
         threading.Thread(target=self._tune, args=(parameters, loaded.int8), name="midfill-tune", daemon=True).start()
 
@@ -87,9 +106,28 @@ class Runner:
             self._fused, self._fused_tokens = fused, tokens
         self.tuned.set()
 
+    def _use_gpu_kernels(self, parameters: Mapping[str, Tensor], int8: Int8Matrices) -> None:
+        """Record the steps of few tokens, before the first request: recording and computing do not mix."""
+        try:
+            from inference_service.engine.cuda_graphs import capture
+            from inference_service.engine.kernels import triton_kernels
+            from inference_service.engine.kernels.row_step import RowStep
+            from inference_service.engine.static_step import StaticStep, agrees
+
+            with torch.inference_mode():
+                rows = RowStep(self.config, parameters, int8, triton_kernels, self.device)
+                static = StaticStep(rows, self.pool, self.context_length, capture)
+                if not agrees(static, self._operators, self.pool):
+                    raise RuntimeError("they do not compute what the operators compute")
+        except Exception as fault:  # whatever a compiler can run into on some machine, the operators do serve
+            log.warning("the Triton kernels are not used on this machine: %s", fault)
+        else:
+            self._static = static
+            self.kernel = f"CUDA graphs of int8 Triton kernels up to {static.max_tokens} tokens, then {self.kernel}"
+        self.tuned.set()
+
     def _num_blocks(self) -> int:
-        c = self.config
-        token = 2 * c.n_layer * c.n_kv_head * c.head_dim * self._dtype.itemsize
+        token = token_bytes(self.config, self._cache_dtype)
         memory = CPU_CACHE_BYTES
         if self.device.type == "cuda":
             memory = int(torch.cuda.mem_get_info(self.device)[0] * GPU_CACHE_SHARE)
@@ -108,6 +146,14 @@ class Runner:
         """Do a step's copies, before it is computed."""
         self.pool.copy(copies)
 
+    def step(self, work: Sequence[Work], rows: Sequence[Row]) -> list[Sampled]:
+        """Compute the work and sample the positions that it asks for, as the `rows` say, in its order."""
+        if self._static is not None and self._fits_static(work):
+            logits, greedy = self._static.compute(work)
+            return sample(logits, rows, greedy) if rows else []
+        logits = self.forward(work)
+        return sample(logits, rows) if rows else []
+
     def forward(self, work: Sequence[Work]) -> Tensor:
         """Compute the work; logits (R, V) float32 of the positions that it asks for, in its order.
 
@@ -115,7 +161,31 @@ class Runner:
         """
         if self._fused is not None and sum(len(item.tokens) for item in work) <= self._fused_tokens:
             return self._fused.logits(work, self.pool)
+        if self._static is not None:
+            return self._split(work, self._static)
         return self._operators(work, self.pool)
+
+    def _fits_static(self, work: Sequence[Work]) -> bool:
+        return self._static is not None and sum(len(item.tokens) for item in work) <= self._static.max_tokens
+
+    def _split(self, work: Sequence[Work], static: StaticStep) -> Tensor:
+        """Short items by the recorded step, long ones by the operators: those read a sequence's keys once for all of
+        an item's tokens, but pay dozens of launches for each item."""
+        room, is_short = static.max_tokens, []
+        for item in work:
+            is_short.append(len(item.tokens) <= min(room, _SHORT))
+            room -= len(item.tokens) if is_short[-1] else 0
+        short = [item for item, fits in zip(work, is_short, strict=True) if fits]
+        long = [item for item, fits in zip(work, is_short, strict=True) if not fits]
+        if not long:
+            return static.compute(short)[0]
+        of_long = self._operators(long, self.pool)
+        if not short:
+            return of_long
+        of_short = static.compute(short)[0]
+        pieces = {True: iter(of_short.split([item.logits for item in short]))}
+        pieces[False] = iter(of_long.split([item.logits for item in long]))
+        return torch.cat([next(pieces[fits]) for fits in is_short])
 
     def _operators(self, work: Sequence[Work], pool: KVPool) -> Tensor:
         tokens = torch.tensor([[token for item in work for token in item.tokens]], device=self.device)

@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from inference_service.engine.block_manager import Lease
 from inference_service.engine.cuda_graphs import Function
 from inference_service.engine.kernels.parts import Rows
 from inference_service.engine.kernels.row_step import RowStep
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.sampler import pick_greedy
 from inference_service.engine.scheduler import Work, wanted_rows
+from inference_service.engine.sequence import Sequence as ScheduledSequence
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_TOLERANCE = 0.05
 _COLUMNS = 4  # of the buffer, before the block table: token, token before it, position, slot
 
 
@@ -35,11 +38,10 @@ class StaticStep:
         width = _COLUMNS + -(-context_length // pool.block_size)
         self._host = torch.zeros(sizes[-1], width, dtype=torch.int32, pin_memory=device.type == "cuda")
         self._filled = self._host.numpy()
-        self._rows = self._host.to(device)
-        self._outputs: dict[int, tuple[Tensor, Tensor]] = {}
         self._unused()
-        # largest first: the smaller ones fit into the memory that it has taken
-        self._replays = {size: record(self._function(size)) for size in reversed(sizes)}
+        self._rows = self._host.to(device, copy=True)
+        self._outputs: dict[int, tuple[Tensor, Tensor]] = {}
+        self._replays = {size: record(self._function(size)) for size in sizes}
 
     @property
     def max_tokens(self) -> int:
@@ -93,3 +95,13 @@ class StaticStep:
             self._outputs[size] = logits, pick_greedy(logits)
 
         return function
+
+
+def agrees(step: StaticStep, other: Callable[[Sequence[Work], KVPool], Tensor], pool: KVPool) -> bool:
+    """Whether the step computes the logits of `other`, to the precision of bfloat16, for a few tokens in block 0."""
+    count = min(8, pool.block_size, step.max_tokens)
+    trial = ScheduledSequence(list(range(count)), lease=Lease([0], 0, 0))
+    work = [Work(trial, 0, trial.tokens, count)]
+    expected = other(work, pool)
+    difference = step.compute(work)[0] - expected
+    return bool(difference.norm() <= _TOLERANCE * expected.norm())

@@ -66,6 +66,13 @@ def int8_linear_works() -> bool:
     return bool(error.norm() < 0.05 * (x @ weight.T).norm())
 
 
+def round_to_int8(model: GPT, int8: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Give each matrix, in place, the values of its int8 form: that of `int8`, or one made here."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2 and not name.startswith("positions."):
+            parameter.data.copy_(dequantize_rows(*(int8.get(name) or quantize_rows(parameter))))
+
+
 def use_int8_linears(model: GPT, int8: Mapping[str, tuple[Tensor, Tensor]]) -> None:
     """Replace the head, the embeddings of tokens and each projection of the blocks by their int8 form, in place.
 
