@@ -43,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
 
     logs.configure()
     try:
-        backend = LocalBackend(settings.model, device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache)
+        backend = LocalBackend(
+            settings.model, device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache
+        )
         app = create_app(settings, backend)
     except SettingsError as error:
         return _fail(str(error), 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,13 +13,14 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from inference_service.engine.request import Stats
 
 NAMESPACE = "midfill"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
 
 
@@ -26,7 +28,8 @@ class Metrics:
     """Counters that the HTTP side keeps, beside the instant values that the backend reports at each scrape.
 
     `gauges` returns the backend's values by name without the namespace; a name ending in `_total` is exposed
-    as a counter, a name that is kept here as well is left out.
+    as a counter, NAME_sum with NAME_count as a summary, and NAME{label="value"} with its label. A name that is kept
+    here as well is left out.
     """
 
     def __init__(self, gauges: Callable[[], Mapping[str, float]]) -> None:
@@ -45,9 +48,10 @@ class Metrics:
         self.e2e = self._histogram("e2e_request_latency_seconds", "Receipt to last token")
         self.queue_time = self._histogram("request_queue_time_seconds", "Time waiting for the engine")
         self.superseded = self._counter("superseded", "Completions ended by a newer one of their session")
-        self.aborted = self._counter("aborted", "Completions nobody waits for any more", "stage")
+        # counted where requests end; an engine, which knows what it computed for whom, counts these itself
+        self.aborted = Counter("aborted", "Completions nobody waits for any more", ["stage"], NAMESPACE, registry=None)
+        self.wasted_tokens = Counter("wasted_tokens", "Tokens computed for nobody", (), NAMESPACE, registry=None)
         self.deadline_partial = self._counter("deadline_partial", "Completions cut at their deadline")
-        self.wasted_tokens = self._counter("wasted_tokens", "Tokens computed for nobody")
         self.events = self._counter(
             "completion_events", "What became of completions in the editor", "event", "model_version"
         )
@@ -58,7 +62,7 @@ class Metrics:
         for stage in ("waiting", "decode"):
             self.aborted.labels(stage=stage)  # a series that exists from the start has a rate from the start
         own = {name for family in self.registry.collect() for name in (family.name, f"{family.name}_total")}
-        self.registry.register(_BackendCollector(gauges, own))
+        self.registry.register(_BackendCollector(gauges, own, (self.aborted, self.wasted_tokens)))
 
     def record(self, stats: Stats) -> None:
         """Account one finished completion."""
@@ -80,21 +84,31 @@ class Metrics:
 
 
 class _BackendCollector(Collector):
-    def __init__(self, gauges: Callable[[], Mapping[str, float]], own: set[str]) -> None:
-        self._gauges = gauges
-        self._own = own
+    def __init__(
+        self, gauges: Callable[[], Mapping[str, float]], own: set[str], substitutes: Sequence[Counter]
+    ) -> None:
+        self._gauges, self._own, self._substitutes = gauges, own, substitutes
 
     def collect(self) -> Iterable[Metric]:
         values = {"num_requests_running": 0.0, "num_requests_waiting": 0.0, **self._gauges()}
-        for name, value in sorted(values.items()):
+        families: dict[str, Metric] = {}
+        for full_name, value in sorted(values.items()):
+            name, _, labels = full_name.partition("{")
             full = f"{NAMESPACE}_{name}"
-            if full in self._own:
+            if full in self._own or name.endswith("_count"):
                 continue
             text = f"{name.replace('_', ' ')}, as the backend reports it"
-            if name.endswith("_total"):
-                yield CounterMetricFamily(full.removesuffix("_total"), text, value=value)
-            else:
-                yield GaugeMetricFamily(full, text, value=value)
+            if name.endswith("_sum"):
+                base = name.removesuffix("_sum")
+                yield SummaryMetricFamily(f"{NAMESPACE}_{base}", text, int(values[f"{base}_count"]), value)
+                continue
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            pairs = dict(_LABEL.findall(labels))
+            family = families.setdefault(name, kind(full.removesuffix("_total"), text, labels=list(pairs)))
+            family.add_metric(list(pairs.values()), value)
+        yield from families.values()
+        counted = {family.name for family in families.values()}
+        yield from (family for one in self._substitutes for family in one.collect() if family.name not in counted)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are known only once the backend runs."""

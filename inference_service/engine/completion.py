@@ -10,7 +10,7 @@ from inference_service.engine.prompt import Prompt
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason, Stats
 from inference_service.engine.sampler import Sampling
 from inference_service.engine.sequence import Sequence
-from inference_service.engine.speculation import PromptLookup
+from inference_service.engine.speculation import Guess, PromptLookup, Speculation
 from inference_service.engine.stopping import StopDetector
 from inference_service.model.tokenizer import Tokenizer
 
@@ -26,9 +26,12 @@ class Completion:
         self.generated = 0  # tokens so far, those that spell typed bytes included
         self.sampling = Sampling(request.temperature, request.top_k, request.top_p, request.min_p, request.seed)
         self._tokenizer, self._emit = tokenizer, emit
-        self._stopping = StopDetector(request.prompt, request.mode, request.stop)
+        self._stopping = StopDetector(
+            request.prompt, request.mode, request.stop, whole_lines=request.deadline is not None
+        )
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._lookup: PromptLookup | None = None
+        self._guess: Guess | None = None
         self._prompt_tokens = 0
         self._logprobs: list[tuple[str, float]] = []
         self._unsent_logprobs = 0
@@ -70,19 +73,23 @@ class Completion:
             return "stop"
         return "length" if len(self._logprobs) >= self.request.max_tokens else None
 
-    def guess(self, context_length: int) -> None:
-        """Let the next step verify a guess of the tokens after the last one, where there is one to make."""
+    def guess(self, speculation: Speculation, context_length: int, others: int) -> None:
+        """Let the next step, beside `others` sequences, verify a guess of the tokens after the last one, where there
+        is one to make."""
         assert self.sequence is not None
-        if self.typed:
+        tokens = self.sequence.tokens
+        left = min(self.request.max_tokens - len(self._logprobs), context_length - len(tokens)) - 1
+        if self.typed or left < 1:
             return
-        self._lookup = self._lookup or PromptLookup(self.sequence.tokens)
-        left = min(self.request.max_tokens - len(self._logprobs), context_length - len(self.sequence.tokens))
-        self.sequence.draft = self._lookup.propose(self.sequence.tokens)[: max(left - 1, 0)]
+        self._lookup = self._lookup or PromptLookup(speculation, self.sequence.root, tokens)
+        self._guess = self._lookup.propose(tokens, others)
+        if self._guess is not None:
+            self.sequence.draft = self._guess.tokens[:left]
 
-    def verified(self, guessed: int, right: int) -> None:
-        """Of `guessed` tokens, `right` came true."""
-        assert self._lookup is not None
-        self._lookup.verified(guessed, right)
+    def verified(self, guessed: list[int], right: int) -> None:
+        """Of the `guessed` tokens, the first `right` came true."""
+        assert self._lookup is not None and self._guess is not None
+        self._lookup.verified(Guess(guessed, self._guess.matched), right)
 
     def finish(self, reason: FinishReason, error: str | None = None) -> None:
         """Emit the last chunk. A completion that ends by itself first emits what was held back."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from inference_service.engine.accounting import Accounting, Stage
 from inference_service.engine.block_manager import BlockManager
 from inference_service.engine.completion import Completion
 from inference_service.engine.prompt import build_prompt
@@ -17,6 +18,7 @@ from inference_service.engine.runner import BLOCK_SIZE, Runner
 from inference_service.engine.sampler import Row, Sampled
 from inference_service.engine.scheduler import Scheduler, Step, Work
 from inference_service.engine.sequence import Sequence as ScheduledSequence
+from inference_service.engine.speculation import Speculation
 from inference_service.model.healing import Vocabulary
 from inference_service.model.tokenizer import Tokenizer
 
@@ -24,7 +26,8 @@ MAX_STEP_TOKENS = 256  # a longer step would keep those who decode waiting
 MAX_SEQUENCES = 64
 GPU_STEP_TOKENS = 2048
 GPU_SEQUENCES = 128  # as many as the largest recorded step has rows
-SPECULATING_SEQUENCES = 4  # with more of them a step has better things to compute than guesses
+SPECULATING_SEQUENCES = 8  # with more of them a step has better things to compute than guesses
+LEAST_STEP_TOKENS = 16  # where memory is short, steps shrink down to this before a request fails
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Engine:
             GPU_STEP_TOKENS if on_gpu else MAX_STEP_TOKENS,
             GPU_SEQUENCES if on_gpu else MAX_SEQUENCES,
         )
+        self._speculation = Speculation()
+        self._accounting = Accounting(runner.bandwidth)
         self._arrived: list[Completion] = []
         self._by_sequence: dict[ScheduledSequence, Completion] = {}
         self._unfinished: dict[str, Completion] = {}
@@ -69,6 +74,7 @@ class Engine:
             "num_requests_waiting": self.num_waiting,
             "kv_cache_usage_ratio": self._blocks.usage,
             "preemptions_total": self._scheduler.preemptions_total,
+            **self._accounting.values(),
         }
 
     def submit(self, request: CompletionRequest, emit: Callable[[Chunk], None]) -> None:
@@ -111,13 +117,21 @@ class Engine:
                     self._changed.wait()
                 if self._stopped and not self._unfinished:
                     return
-                arrived, self._arrived = self._arrived, []
-            for completion in arrived:
-                self._admit(completion)
+            started = time.perf_counter()
+            self._admit_arrived()
             self._end_the_unwanted()
             step = self._scheduler.schedule()
             if step.work:
-                self._compute(step)
+                tokens, read = step.num_tokens, self._runner.bytes_read(step.work)
+                device = self._compute(step)
+                self._accounting.step(time.perf_counter() - started - device, device, read)
+                self._speculation.costs.observe(tokens, device)
+
+    def _admit_arrived(self) -> None:
+        with self._changed:
+            arrived, self._arrived = self._arrived, []
+        for completion in arrived:
+            self._admit(completion)
 
     def _admit(self, completion: Completion) -> None:
         """Tokenize and schedule; not in `submit`, which is called on an event loop and must not wait for that."""
@@ -143,25 +157,53 @@ class Engine:
             if completion.end_reason is not None:
                 self._finish(completion)
 
-    def _compute(self, step: Step) -> None:
+    def _compute(self, step: Step) -> float:
+        """Compute a step and take its results; returns the seconds that the device took."""
         for work in step.work:
             self._by_sequence[work.sequence].started()
+        began = time.perf_counter()
         try:
             self._runner.copy(step.copies)
-            sampled = self._forward(step.work)
+            pending = self._runner.launch(step.work, self._rows(step.work))
+            launched = time.perf_counter()
+            if not pending.ready:  # a GPU computes meanwhile
+                self._admit_arrived()
+            waiting = time.perf_counter()
+            sampled = pending.result()
+        except torch.OutOfMemoryError:
+            self._shed(step)
+            return time.perf_counter() - began
         except Exception:  # find whose fault it is: the others go on
             log.debug("a step failed; computing its requests one by one", exc_info=True)
             for work in step.work:
-                try:
-                    self._take(work, self._forward([work]))
-                except Exception as fault:
-                    self._fail(self._by_sequence[work.sequence], fault)
-            return
+                self._compute_alone(work)
+            return time.perf_counter() - began
+        device = time.perf_counter() - waiting + launched - began
         for work in step.work:
             self._take(work, sampled[: work.logits])
             sampled = sampled[work.logits :]
+        return device
 
-    def _forward(self, work: Sequence[Work]) -> list[Sampled]:
+    def _compute_alone(self, work: Work) -> None:
+        try:
+            sampled = self._runner.launch([work], self._rows([work])).result()
+        except Exception as fault:
+            self._fail(self._by_sequence[work.sequence], fault)
+        else:
+            self._take(work, sampled)
+
+    def _shed(self, step: Step) -> None:
+        """The device has no memory for such a step: smaller ones from now on, or else one request less."""
+        self._runner.release_memory()
+        smaller = self._scheduler.max_tokens // 2
+        if smaller >= LEAST_STEP_TOKENS:
+            log.warning("out of memory in a step of %d tokens: at most %d from now on", step.num_tokens, smaller)
+            self._scheduler.max_tokens = smaller
+            return
+        newest = max(step.work, key=lambda work: work.sequence.arrival)
+        self._fail(self._by_sequence[newest.sequence], MemoryError())
+
+    def _rows(self, work: Sequence[Work]) -> list[Row]:
         rows = []
         for item in work:
             completion = self._by_sequence[item.sequence]
@@ -169,7 +211,7 @@ class Engine:
             for i in range(item.logits):
                 allowed = self._vocabulary.continuing(typed) if typed else None
                 rows.append(Row(completion.sampling, completion.generated + i, allowed))
-        return self._runner.step(work, rows)
+        return rows
 
     def _take(self, work: Work, sampled: Sequence[Sampled]) -> None:
         """Give the sampled tokens to their completion, as far as the guesses before them were right."""
@@ -179,11 +221,12 @@ class Engine:
         while right < work.drafted and sampled[right].token == guesses[right]:
             right += 1
         taken = sampled[: right + 1]
-        if work.drafted:
-            completion.verified(work.drafted, right)
         if any(one.logprob != one.logprob for one in taken):
             self._fail(completion, FloatingPointError("the model returned NaN"))
             return
+        if work.drafted:
+            completion.verified(guesses, right)
+            self._accounting.verified(right)
         self._scheduler.complete(work, [one.token for one in taken])
         for one in taken:
             reason = completion.push(*one)
@@ -191,17 +234,26 @@ class Engine:
                 completion.end_reason = reason
                 self._finish(completion)
                 return
+        running = len(self._scheduler.running)
         if len(work.sequence.tokens) >= self._runner.context_length:
             completion.end_reason = "length"
             self._finish(completion)
-        elif taken and len(self._scheduler.running) <= SPECULATING_SEQUENCES:
-            completion.guess(self._runner.context_length)
+        elif taken and running <= SPECULATING_SEQUENCES:
+            completion.guess(self._speculation, self._runner.context_length, running - 1)
 
     def _finish(self, completion: Completion, error: str | None = None) -> None:
         assert completion.end_reason is not None
-        if completion.sequence in self._by_sequence:
-            del self._by_sequence[completion.sequence]
-            self._scheduler.remove(completion.sequence)
+        sequence = completion.sequence
+        if sequence in self._by_sequence:
+            del self._by_sequence[sequence]
+            self._scheduler.remove(sequence)
+            self._speculation.remember(sequence.root, sequence.tokens, completion.generated)
+        spent = sequence.spent if sequence else 0
+        if completion.end_reason in ("superseded", "cancelled"):
+            stage: Stage = "decode" if completion.generated else "prefill" if spent else "waiting"
+            self._accounting.aborted(stage, spent)
+        elif completion.end_reason == "error":
+            self._accounting.wasted(spent)
         with self._changed:
             self._unfinished.pop(completion.request.id, None)
         completion.finish(completion.end_reason, error)

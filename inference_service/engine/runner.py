@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from inference_service.engine.bandwidth import measure_bandwidth
 from inference_service.engine.block_manager import Copy
 from inference_service.engine.kv_pool import KVPool, PagedBatch, token_bytes
-from inference_service.engine.sampler import Row, Sampled, sample
+from inference_service.engine.sampler import Row, Sampled, pick, to_host
 from inference_service.engine.scheduler import Work, wanted_rows
 from inference_service.engine.tuning import fastest_up_to
 from inference_service.model.directory import LoadedModel
@@ -42,6 +43,21 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+class Pending:
+    """A step that was given to the device."""
+
+    def __init__(self, picked: Tensor | None) -> None:
+        self._picked = picked
+
+    @property
+    def ready(self) -> bool:
+        """Whether `result` returns without waiting for the device."""
+        return self._picked is None or self._picked.device.type == "cpu"
+
+    def result(self) -> list[Sampled]:
+        return [] if self._picked is None else to_host(self._picked)
+
+
 class Runner:
     """Forward passes over the paged cache. Not safe for several threads."""
 
@@ -51,6 +67,9 @@ class Runner:
         self.config = loaded.config
         self.context_length = loaded.config.context_length
         self._model = loaded.build_float()
+        # as int8, what every step reads: embeddings are looked up
+        blocks = sum(parameter.numel() for parameter in self._model.blocks.parameters())
+        self._weight_bytes = blocks + self._model.head_weight.numel()
         self._fused: FusedStep | None = None
         self._static: StaticStep | None = None
         int8_cache = kv_cache == "int8" or (kv_cache == "auto" and self.device.type == "cuda")
@@ -67,6 +86,7 @@ class Runner:
             self._model = copy.deepcopy(self._model).to(self.device, torch.bfloat16)
             self._cache_dtype = torch.int8 if int8_cache else torch.bfloat16
             self.kernel = "bfloat16 operators"
+        self.bandwidth = measure_bandwidth(self.device)
         self.threads = torch.get_num_threads()
         self.pool = KVPool(self.config, self._num_blocks(), BLOCK_SIZE, self.device, self._cache_dtype)
         if self.device.type == "cuda":
@@ -146,13 +166,27 @@ class Runner:
         """Do a step's copies, before it is computed."""
         self.pool.copy(copies)
 
-    def step(self, work: Sequence[Work], rows: Sequence[Row]) -> list[Sampled]:
-        """Compute the work and sample the positions that it asks for, as the `rows` say, in its order."""
-        if self._static is not None and self._fits_static(work):
+    def launch(self, work: Sequence[Work], rows: Sequence[Row]) -> Pending:
+        """Compute the work and sample the positions that it asks for, as the `rows` say, in its order.
+
+        A GPU goes on computing when this returns.
+        """
+        greedy = None
+        if self._static is not None and sum(len(item.tokens) for item in work) <= self._static.max_tokens:
             logits, greedy = self._static.compute(work)
-            return sample(logits, rows, greedy) if rows else []
-        logits = self.forward(work)
-        return sample(logits, rows) if rows else []
+        else:
+            logits = self.forward(work)
+        return Pending(pick(logits, rows, greedy) if rows else None)
+
+    def bytes_read(self, work: Sequence[Work]) -> int:
+        """Of weights and cache, by an ideal step that reads each once."""
+        seen = sum(item.start + len(item.tokens) for item in work)
+        return self._weight_bytes + seen * token_bytes(self.config, self._cache_dtype)
+
+    def release_memory(self) -> None:
+        """Give what torch only keeps for later back to the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def forward(self, work: Sequence[Work]) -> Tensor:
         """Compute the work; logits (R, V) float32 of the positions that it asks for, in its order.
@@ -164,9 +198,6 @@ class Runner:
         if self._static is not None:
             return self._split(work, self._static)
         return self._operators(work, self.pool)
-
-    def _fits_static(self, work: Sequence[Work]) -> bool:
-        return self._static is not None and sum(len(item.tokens) for item in work) <= self._static.max_tokens
 
     def _split(self, work: Sequence[Work], static: StaticStep) -> Tensor:
         """Short items by the recorded step, long ones by the operators: those read a sequence's keys once for all of

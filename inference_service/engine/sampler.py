@@ -65,13 +65,23 @@ def pick_greedy(logits: Tensor) -> Tensor:
     return torch.stack([tokens.double(), (highest - logits.logsumexp(-1)).double()])
 
 
-def sample(logits: Tensor, rows: Sequence[Row], greedy: Tensor | None = None) -> list[Sampled]:
-    """logits (R, V) float32 on any device, one for each of `rows`. One copy to the host for all of them.
+def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sampled]:
+    """logits (R, V) float32 on any device, one for each of `rows`. One copy to the host for all of them."""
+    return to_host(pick(logits, rows))
+
+
+def to_host(packed: Tensor) -> list[Sampled]:
+    """What `pick` has picked; waits for the device."""
+    return [Sampled(int(token), logprob) for token, logprob in zip(*packed.tolist(), strict=True)]
+
+
+def pick(logits: Tensor, rows: Sequence[Row], greedy: Tensor | None = None) -> Tensor:
+    """`sample` without the copy to the host: tokens and log probabilities (2, R) float64.
 
     `greedy` is `pick_greedy` of the logits, where that is computed already.
     """
     if all(row.is_greedy for row in rows):
-        return _on_host(pick_greedy(logits) if greedy is None else greedy)
+        return pick_greedy(logits) if greedy is None else greedy
     normaliser = logits.logsumexp(-1)
     scores = logits
     if any(row.allowed is not None for row in rows):
@@ -86,11 +96,7 @@ def sample(logits: Tensor, rows: Sequence[Row], greedy: Tensor | None = None) ->
         index = torch.tensor(drawn, device=logits.device)
         tokens[index] = _draw(scores[index], [rows[i] for i in drawn])
     logprobs = logits.gather(-1, tokens[:, None])[:, 0] - normaliser
-    return _on_host(torch.stack([tokens.double(), logprobs.double()]))
-
-
-def _on_host(packed: Tensor) -> list[Sampled]:
-    return [Sampled(int(token), logprob) for token, logprob in zip(*packed.tolist(), strict=True)]
+    return torch.stack([tokens.double(), logprobs.double()])
 
 
 def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -67,7 +67,7 @@ class Scheduler:
     """
 
     def __init__(self, blocks: BlockManager, max_tokens: int, max_sequences: int) -> None:
-        self._blocks, self._max_tokens, self._max_sequences = blocks, max_tokens, max_sequences
+        self._blocks, self.max_tokens, self._max_sequences = blocks, max_tokens, max_sequences
         self._waiting: dict[int, OrderedDict[Hashable, deque[Sequence]]] = {}  # priority -> user -> in order
         self.running: list[Sequence] = []
         self._served: OrderedDict[Hashable, int] = OrderedDict()
@@ -98,7 +98,7 @@ class Scheduler:
     def schedule(self) -> Step:
         """The next step: a token of every sequence that decodes, then prefill chunks, then new sequences."""
         step = Step()
-        budget = self._max_tokens
+        budget = self.max_tokens
         for sequence in sorted(self.running, key=self._urgency):
             if sequence.lease is None or budget == 0:
                 continue  # preempted by an earlier one of this loop; or no room
@@ -135,6 +135,7 @@ class Scheduler:
         sequence = work.sequence
         assert sequence.lease is not None
         sequence.tokens += tokens
+        sequence.spent += len(work.tokens)
         sequence.draft = []
         if tokens:
             sequence.computed = len(sequence.tokens) - 1

@@ -25,6 +25,7 @@ class Sequence:
     computed: int = 0  # leading tokens whose keys and values are in the cache
     cached: int = 0  # of these, how many were found there
     arrival: int = 0
+    spent: int = 0  # tokens computed for it, wrong guesses and what a preemption made necessary again included
 
     @property
     def missing(self) -> int:

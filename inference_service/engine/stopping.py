@@ -14,11 +14,12 @@ class StopDetector:
     """Takes generated text piece by piece and says how much of it may be sent, and whether that was the end.
 
     Text that could still turn out to be cut is held back: the beginning of a stop string, in block mode the line
-    that is being written and the blank lines before it.
+    that is being written and the blank lines before it, and with `whole_lines` (a deadline may cut it) every line but
+    the first until it is complete.
     """
 
-    def __init__(self, prefix: str, mode: Mode, stop: Sequence[str]) -> None:
-        self._mode = mode
+    def __init__(self, prefix: str, mode: Mode, stop: Sequence[str], *, whole_lines: bool = False) -> None:
+        self._mode, self._whole_lines = mode, whole_lines
         self._stop = [s for s in stop if s]
         self._text = ""  # everything generated
         self._sent = 0
@@ -88,6 +89,8 @@ class StopDetector:
         if self._mode == "block":
             whole_lines = self._text[: max(self._text.rfind("\n"), 0)].rstrip()
             held = max(held, len(self._text) - len(whole_lines))
+        if self._whole_lines and "\n" in self._text.lstrip("\n"):
+            held = max(held, len(self._text) - self._text.rfind("\n") - 1)
         return min(held, len(self._text) - self._sent)
 
 

@@ -62,7 +62,9 @@ class Parts:
     def projection(self, name: str) -> Projection:
         """`name.weight`, or the parts of a stacked projection in their order."""
         names = [key for key in self._parameters if key.startswith(f"{name}.") and self._parameters[key].dim() == 2]
-        weights, scales = zip(*(self._int8.get(key) or quantize_rows(self._parameters[key]) for key in names), strict=True)
+        weights, scales = zip(
+            *(self._int8.get(key) or quantize_rows(self._parameters[key]) for key in names), strict=True
+        )
         weight, scale = torch.cat(weights).to(self._device), torch.cat(scales).float().to(self._device)
         return Projection(weight.contiguous(), scale.contiguous(), self.vector(f"{name}.bias"))
 

@@ -21,7 +21,8 @@ _MOST_PARTS = 32
 
 @triton.jit
 def _attend(  # type: ignore[no-untyped-def]
-    q, keys, values, key_scales, value_scales, tables, positions, highest_out, total_out, out, table_width, softmax_scale,
+    q, keys, values, key_scales, value_scales, tables, positions, highest_out, total_out, out, table_width,
+    softmax_scale,
     KV_HEADS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, PAGE: tl.constexpr, PARTS: tl.constexpr,
     QUANTIZED: tl.constexpr, TYPE: tl.constexpr, BLOCK_G: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr,
 ):  # fmt: skip

@@ -20,7 +20,9 @@ _ACTIVATIONS = {"": 0, "relu2": 1, "gelu": 2, "gelu_tanh": 3, "swiglu": 4}
 
 
 @triton.jit
-def _normed(x, gain, bias, mean, factor, rows, real_rows, k, K, NORM: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: E501
+def _normed(
+    x, gain, bias, mean, factor, rows, real_rows, k, K, NORM: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr
+):  # type: ignore[no-untyped-def]
     """(rows, k) of x, normed with the statistics of the rows."""
     real = k < K
     tile = tl.load(x + rows[:, None] * K + k[None, :], mask=real_rows[:, None] & real[None, :], other=0.0)
@@ -41,7 +43,7 @@ def _product(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """(BLOCK_M, BLOCK_N) float32 of norm(x) @ weight.T * scale + bias at some rows and columns."""
-    if BLOCK_M == 1:
+    if BLOCK_M == 1:  # noqa: SIM108 (compiled for one of them)
         sums = tl.zeros((BLOCK_N, BLOCK_K), tl.float32)
     else:
         sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)

@@ -11,6 +11,7 @@ from inference_service.engine.runner import BLOCK_SIZE, Runner
 from inference_service.engine.scheduler import Scheduler
 from inference_service.engine.sequence import Sequence
 
+
 @pytest.fixture
 def runner(random_model):
     """A runner over random int8 weights, computing all else in float32."""

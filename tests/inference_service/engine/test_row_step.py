@@ -61,7 +61,7 @@ def test_guesses_are_verified_and_padding_changes_nothing(random_model, dtype):
     prompt = [i * 7 % 300 for i in range(1, 36)]
     expected = None
     for sizes in ((64,), (35, 64)):
-        step, pool = static_step(random_model, dtype, sizes)
+        step, _ = static_step(random_model, dtype, sizes)
         sequence = Sequence(prompt, lease=Lease([5, 3, 9], 0, 0))
         work = [Work(sequence, 0, prompt, len(prompt), drafted=3)]
         logits, _ = step.compute(work)
@@ -99,5 +99,3 @@ def test_the_triton_kernels_compute_the_same_step(random_model):
         for one in sequences:
             one.tokens = [*one.tokens[:at], 0, 0]
         torch.testing.assert_close(step.compute(work)[0], twin.compute(work)[0], atol=5e-3, rtol=5e-3)
-
-
