@@ -14,7 +14,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from inference_service import commands
 from inference_service import settings as settings_module
+from inference_service.commands import COMMANDS
 from inference_service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM, SIGINT or, where asked for, the end of stdin.
 
+    With the name of a command (`keys`, `database`, …) first, run that instead.
     Returns the exit code: 0 after a graceful end, 1 when the service cannot run here, 2 for bad settings.
     """
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] in COMMANDS:
+        return commands.run(arguments, os.environ)
     try:
-        settings = settings_module.load(sys.argv[1:] if argv is None else argv, os.environ)
+        settings = settings_module.load(arguments, os.environ)
     except SettingsError as error:
         return _fail(str(error), 2)
     try:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from fastapi import FastAPI
 
 from inference_service.api import complete, completions, errors, events, health, models, openapi
-from inference_service.api.auth import Authentication, load_keys
+from inference_service.api.auth import Authentication
 from inference_service.api.body_limit import BodyLimit
 from inference_service.api.observe import Observe
 from inference_service.api.service import Service
@@ -21,14 +21,15 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
     """The application; `app.state.service` is its Service.
 
     The model loads in the background from the lifespan's start on: until then completions answer 503.
-    Raises SettingsError when the key file cannot be used.
+    Raises SettingsError when a setting cannot be used.
     """
     service = Service(settings, backend)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         loading = asyncio.create_task(service.load())
-        yield
+        async with service.stores:
+            yield
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await backend.stop()
@@ -41,6 +42,6 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
     errors.install(app)
     # The last one added is the outermost: everything is observed, and a key is checked before a body is read.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Authentication, digests=load_keys(settings.api_keys_file))
+    app.add_middleware(Authentication, keys=service.stores.keys)
     app.add_middleware(Observe, metrics=service.metrics)
     return app

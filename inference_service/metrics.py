@@ -52,10 +52,6 @@ class Metrics:
         self.aborted = Counter("aborted", "Completions nobody waits for any more", ["stage"], NAMESPACE, registry=None)
         self.wasted_tokens = Counter("wasted_tokens", "Tokens computed for nobody", (), NAMESPACE, registry=None)
         self.deadline_partial = self._counter("deadline_partial", "Completions cut at their deadline")
-        self.events = self._counter(
-            "completion_events", "What became of completions in the editor", "event", "model_version"
-        )
-        self.accepted_chars = self._counter("accepted_chars", "Characters accepted in the editor")
         self.model_info = Gauge(
             "model_info", "The served model", ["name", "version"], namespace=NAMESPACE, registry=self.registry
         )

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+_PASSWORD = re.compile(r"(?<=://)([^/@\s]*?):[^/\s]*@")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -45,6 +47,14 @@ class Settings:
     )
     allow_anonymous: bool = _setting(False, "accept requests without a key on a non-loopback address")
     api_keys_file: str = _setting("", "file with the SHA-256 (hex) of one API key per line, # comments")
+    database: str = _setting(
+        "", "keys and events: sqlite:///PATH, postgresql://…, none; empty is the user's own file where there is one"
+    )
+    redis: str = _setting("", "redis://… for what replicas count together, empty counts in each one alone")
+    spool_dir: str = _setting("", "folder for events that are not in the database yet, empty is chosen")
+    spool_max_bytes: int = _setting(256 << 20, "most bytes in that folder", low=1 << 20, high=1 << 40)
+    events_retention_days: int = _setting(90, "days that completions and events are kept, 0 = always", low=0, high=3650)
+    store_code: bool = _setting(False, "keep the code of prompts and completions in the database, too")
     max_body_bytes: int = _setting(1 << 20, "largest request body, bytes", low=1024, high=1 << 30)
     max_prompt_chars: int = _setting(
         200_000, "most characters of prompt, suffix and context together", low=1, high=1 << 30
@@ -67,15 +77,20 @@ class Settings:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             _check(item, getattr(self, item.name), item.name)
-        if not (self.allow_anonymous or self.api_keys_file or is_loopback(self.host)):
+        has_keys = self.api_keys_file or self.database not in ("", "none")
+        if not (self.allow_anonymous or has_keys or is_loopback(self.host)):
             raise SettingsError(
-                f"refusing to listen on {self.host} without API keys: set --api-keys-file "
-                "(MIDFILL_API_KEYS_FILE), or pass --allow-anonymous to serve everyone who can reach it"
+                f"refusing to listen on {self.host} without API keys: set --database (MIDFILL_DATABASE) and make keys "
+                "with midfill-serve keys create, set --api-keys-file (MIDFILL_API_KEYS_FILE), or pass "
+                "--allow-anonymous to serve everyone who can reach it"
             )
 
     def public(self) -> dict[str, Any]:
-        """The effective values as JSON-ready data for `/info`; no setting is itself a secret."""
-        return dataclasses.asdict(self)
+        """The effective values as JSON-ready data for `/info`, URLs without their passwords."""
+        return {
+            name: _PASSWORD.sub(r"\1:***@", value) if isinstance(value, str) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
 
 
 def is_loopback(host: str) -> bool:
@@ -122,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="midfill-serve",
         description="Serve code completions over HTTP.",
-        epilog="Every setting can also be MIDFILL_<NAME> in the environment or <name> in the TOML file.",
+        epilog="Every setting can also be MIDFILL_<NAME> in the environment or <name> in the TOML file. "
+        "Commands: midfill-serve keys | database | events | evaluate-live, each with --help.",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings")

@@ -76,6 +76,8 @@ class LocalService:
         """One life of the child: whether it ever was ready, and its exit status."""
         port = _free_port()
         environment = {**os.environ, "MIDFILL_EXIT_ON_STDIN_EOF": "1", "PYTHONUNBUFFERED": "1"}
+        # Keys that somebody made for a service of their own are not asked for here.
+        environment["MIDFILL_DATABASE"] = "none"
         # -P keeps the folder that the editor has open off the module path: a project's own `json.py` must not
         # run in the service. Ours comes from where this package does.
         ours = Path(__file__).parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ settings.load_profile("midfill")
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# what somebody keeps on this machine (keys, for one) is none of the tests' business
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="midfill-tests-")
 BUNDLED_NANO = Path(__file__).parent.parent / "inference_service" / "bundled" / "nano"
 
 

@@ -169,6 +169,7 @@ class Ready(BaseModel):
     """A completion would be taken now."""
 
     status: Literal["ready"]
+    degraded: dict[str, str] | None = None
 
 
 class NotReady(BaseModel):
@@ -177,6 +178,7 @@ class NotReady(BaseModel):
     status: Literal["unavailable"]
     reason: str
     error: ErrorDetail
+    degraded: dict[str, str] | None = None
 
 
 class Health(_Answer):

@@ -30,7 +30,7 @@ async def complete(request: Request) -> Response:
     """`{code, suffix?, max_tokens, temperature, top_k}` → `{completion, tokens, latency_ms, id, model}`."""
     service: Service = request.app.state.service
     service.require_ready()
-    wanted = _wanted(service, await read_object(request), request.scope["midfill.key"], where="")
+    wanted = _wanted(service, await read_object(request), request.scope["midfill.principal"].tenant, where="")
     (item,) = await _complete(service, request, [wanted])
     if isinstance(item, ApiError):
         if item.param == "prompt":  # as the backend's side calls it
@@ -48,7 +48,9 @@ async def complete_batch(request: Request) -> Response:
     checked: list[CompletionRequest | ApiError] = []
     for position, item in enumerate(body.requests):
         try:
-            checked.append(_wanted(service, item, request.scope["midfill.key"], where=f"requests[{position}]."))
+            checked.append(
+                _wanted(service, item, request.scope["midfill.principal"].tenant, where=f"requests[{position}].")
+            )
         except ApiError as error:
             checked.append(error)
     good = [item for item in checked if isinstance(item, CompletionRequest)]

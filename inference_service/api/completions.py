@@ -21,6 +21,7 @@ from inference_service.api.run import Run
 from inference_service.api.schemas import CompletionBody
 from inference_service.api.service import Service
 from inference_service.engine.request import CompletionRequest, ContextFile
+from inference_service.guard.principal import Principal
 from inference_service.logs import request_fields
 
 router = new_router()
@@ -102,11 +103,13 @@ def check_limits(
 
 
 def _requests(body: CompletionBody, scope: Scope, headers: Mapping[str, str]) -> list[CompletionRequest]:
+    principal: Principal = scope["midfill.principal"]
     session = body.session or headers.get("x-midfill-session")
     base = CompletionRequest(
         prompt="",
         suffix=body.suffix,
         path=body.path,
+        language=body.language or "",
         context=tuple(ContextFile(item.path, item.text) for item in body.context),
         max_tokens=body.max_tokens,
         temperature=body.temperature,
@@ -115,7 +118,7 @@ def _requests(body: CompletionBody, scope: Scope, headers: Mapping[str, str]) ->
         min_p=body.min_p,
         stop=body.stops,
         mode=body.mode,
-        tenant=scope["midfill.key"],
+        tenant=principal.tenant,
         user=body.user or "",
         priority=body.priority,
         deadline=None if body.deadline_ms is None else scope["midfill.received"] + body.deadline_ms / 1000,
@@ -131,7 +134,7 @@ def _requests(body: CompletionBody, scope: Scope, headers: Mapping[str, str]) ->
                     # Choices of one prompt must differ, and still be the same next time.
                     seed=None if body.seed is None else body.seed + choice,
                     # Two of one session would supersede each other; `Run` ends siblings with the first.
-                    session=f"{scope['midfill.key']}:{session}" if session and first else None,
+                    session=f"{principal.key_id}:{session}" if session and first else None,
                     id=base.id if first else f"{base.id}-{len(requests)}",
                 )
             )

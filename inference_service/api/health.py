@@ -22,12 +22,16 @@ async def livez(_: Request) -> Response:
 
 @router.get("/readyz", **says(Ready, others={503: NotReady}))
 async def readyz(request: Request) -> Response:
-    """200 when a completion would be taken now, else 503 with the reason and Retry-After."""
+    """200 when a completion would be taken now, else 503 with the reason and Retry-After.
+
+    `degraded` names what the service does without for now; that alone makes nobody unready.
+    """
     service: Service = request.app.state.service
     refusal = service.refusal()
+    degraded = {"degraded": found} if (found := service.stores.dependencies.degraded) else {}
     if refusal is None:
-        return JSONResponse({"status": "ready"})
-    body = {"status": "unavailable", "reason": refusal.code, **refusal.body()}
+        return JSONResponse({"status": "ready", **degraded})
+    body = {"status": "unavailable", "reason": refusal.code, **refusal.body(), **degraded}
     return JSONResponse(body, refusal.status, refusal.headers)
 
 

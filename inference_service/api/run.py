@@ -13,6 +13,7 @@ from typing import Any
 from starlette.requests import Request
 
 from inference_service.api.errors import ApiError, ClientGone, internal, invalid
+from inference_service.api.ledger import Ledger, chars
 from inference_service.api.service import Service
 from inference_service.backends.base import PromptTooLong
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason, Stats
@@ -36,7 +37,7 @@ class _Progress:
 class Run:
     """Async context manager around the completions of one HTTP request.
 
-    Entering admits them (ApiError 503) and starts them; leaving, for whatever reason, aborts what is
+    Entering admits them (ApiError 429, 503) and starts them; leaving, for whatever reason, aborts what is
     unfinished and gives the slots back. A disconnect is noticed at once, streaming or not.
     """
 
@@ -53,9 +54,15 @@ class Run:
         self._tasks: list[asyncio.Task[None]] = []
         self._cancelled = False
         self._received: float = http.scope["midfill.received"]
+        self._ledger = Ledger(service, http.scope["midfill.principal"], requests)
 
     async def __aenter__(self) -> Run:
-        self._service.admit(self)
+        await self._ledger.reserve()
+        try:
+            self._service.admit(self)
+        except ApiError:
+            await self._ledger.settle(served=False)
+            raise
         self._tasks = [asyncio.create_task(self._pump(index)) for index in range(len(self._requests))]
         self._tasks.append(asyncio.create_task(self._watch()))
         return self
@@ -67,11 +74,12 @@ class Run:
         finally:
             self._service.release(self)
             self._account_for_unfinished()
+            await self._ledger.settle(served=True)
 
     def cost(self, context_length: int) -> tuple[int, int, float | None]:
         """Estimated tokens of the largest `slots` prompts, their output tokens, seconds to the first deadline."""
         sizes = sorted(
-            ((estimated_tokens(_chars(request), context_length), request.max_tokens) for request in self._requests),
+            ((estimated_tokens(chars(request), context_length), request.max_tokens) for request in self._requests),
             reverse=True,
         )[: self.slots]
         deadlines = [request.deadline for request in self._requests if request.deadline is not None]
@@ -170,6 +178,7 @@ class Run:
                 request_fields(self._http.scope)["ttft_ms"] = round(to_first * 1000, 2)
             done.started = True
         done.tokens += len(chunk.token_logprobs)
+        self._ledger.add(index, chunk)
         if chunk.finish_reason is None:
             return
         done.finished = True
@@ -186,16 +195,12 @@ class Run:
 
     def _account_for_unfinished(self) -> None:
         metrics = self._service.metrics
-        for done in self._progress:
+        for index, done in enumerate(self._progress):
             if not done.finished:
+                self._ledger.abandoned(index)
                 metrics.aborted.labels(stage=_stage(done)).inc()
                 metrics.generation_tokens.inc(done.tokens)
                 metrics.wasted_tokens.inc(done.tokens)
-
-
-def _chars(request: CompletionRequest) -> int:
-    context = sum(len(item.path) + len(item.text) for item in request.context)
-    return len(request.prompt) + len(request.suffix or "") + context
 
 
 def _stage(done: _Progress) -> str:

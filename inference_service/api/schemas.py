@@ -216,6 +216,6 @@ class EventBody(_Body):
     event: Literal["shown", "accepted", "partially_accepted", "dismissed", "persisted"] = Field(
         title="what happened", description="shown, accepted, partially_accepted, dismissed or persisted"
     )
-    accepted_chars: Int = Field(
-        0, ge=0, le=1_000_000, title="characters that were taken", description="an integer from 0 to 1000000"
+    accepted_chars: Int | None = Field(
+        None, ge=0, le=1_000_000, title="characters that were taken", description="an integer from 0 to 1000000"
     )

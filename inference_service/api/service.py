@@ -14,6 +14,7 @@ from inference_service.guard.admission import Admission, Saturated
 from inference_service.logs import log
 from inference_service.metrics import Metrics
 from inference_service.settings import Settings
+from inference_service.stores import Stores
 
 if TYPE_CHECKING:
     from inference_service.api.run import Run
@@ -32,6 +33,7 @@ class Service:
         self.loaded = asyncio.Event()  # set when the attempt to load is over, well or badly
         self.metrics = Metrics(self._gauges)
         self.admission = Admission(settings.max_queue, settings.max_reserved_tokens, settings.max_wait_s)
+        self.stores = Stores(settings, self.metrics.registry)
         self._runs: dict[str, Run] = {}
         self._idle = asyncio.Event()
         self._idle.set()

@@ -26,6 +26,7 @@ class CompletionRequest:
     stands at the end of the file. `mode` "line" ends before the first newline, "block" when the indentation
     falls below the block that is being written, "auto" leaves the end to the model. `session` names the
     document (tenant and document): a newer request of the same session supersedes the older one.
+    `language` is LSP's identifier of it, for the statistics.
     Cached prefixes are shared within a `tenant` only; engine time is dealt fairly among its `user`s, smaller
     `priority` first. `deadline` is a `time.monotonic()` instant; past it the best whole-line part is returned.
     """
@@ -33,6 +34,7 @@ class CompletionRequest:
     prompt: str
     suffix: str | None = None
     path: str | None = None
+    language: str = ""
     context: tuple[ContextFile, ...] = ()
     max_tokens: int = 64
     temperature: float = 0.0

@@ -28,13 +28,15 @@ async def metrics(api) -> str:
 
 
 async def test_events_are_counted(api):
-    for event, chars in (("shown", None), ("accepted", 12), ("partially_accepted", 5)):
-        body = {"completion_id": "cmpl-1", "event": event, "accepted_chars": chars}
+    body = {"prompt": "x", "language": "Python"}
+    completion = (await api.client.post("/v1/completions", json=body)).json()["id"]
+    for event, chars in (("shown", None), ("partially_accepted", 5), ("accepted", 12)):
+        body = {"completion_id": completion, "event": event, "accepted_chars": chars}
         assert (await api.client.post("/v1/events", json=body)).status_code == 202
     text = await metrics(api)
-    labels = {"event": "accepted", "model_version": "0123abcd"}
+    labels = {"event": "accepted", "model_version": "0123abcd", "language": "python"}
     assert sample(text, "midfill_completion_events_total", **labels) == 1
-    assert sample(text, "midfill_accepted_chars_total") == 17
+    assert sample(text, "midfill_accepted_chars_total", language="python") == 12
 
 
 @pytest.mark.parametrize(
