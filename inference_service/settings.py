@@ -52,7 +52,7 @@ class Settings:
     )
     redis: str = _setting("", "redis://… for what replicas count together, empty counts in each one alone")
     spool_dir: str = _setting("", "folder for events that are not in the database yet, empty is chosen")
-    spool_max_bytes: int = _setting(256 << 20, "most bytes in that folder", low=1 << 20, high=1 << 40)
+    spool_max_bytes: int = _setting(256 << 20, "most bytes in that folder", low=1 << 16, high=1 << 40)
     events_retention_days: int = _setting(90, "days that completions and events are kept, 0 = always", low=0, high=3650)
     store_code: bool = _setting(False, "keep the code of prompts and completions in the database, too")
     max_body_bytes: int = _setting(1 << 20, "largest request body, bytes", low=1024, high=1 << 30)

@@ -80,6 +80,8 @@ async def _on_socket(backend: Any, receive_timeout_s: float = 30.0, **values: An
     server = http_server.server(app, max_connections=settings.max_connections, receive_timeout_s=receive_timeout_s)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await app.state.service.loaded.wait()
+    while not server.started:
+        await asyncio.sleep(0.01)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         async with httpx.AsyncClient(base_url=url) as client:
