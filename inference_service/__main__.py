@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _serve(settings: Settings, app: FastAPI, listener: socket.socket) -> int:
     from inference_service import http_server
+    from inference_service.watchdog import Watchdog
 
     service = app.state.service
     server = http_server.server(app, max_connections=settings.max_connections)
@@ -105,9 +106,12 @@ async def _serve(settings: Settings, app: FastAPI, listener: socket.socket) -> i
         print(f"midfill-serve: ready on {address} (model {model}, device {service.device})", flush=True)
 
     listener_port = listener.getsockname()[1]
-    announcing = asyncio.create_task(announce())
+    # /livez fails at the first limit; whoever watches it has as long again before the process ends itself
+    watchdog = Watchdog(service.stalled_s, 2 * settings.watchdog_s)
+    beside = [asyncio.create_task(announce()), asyncio.create_task(watchdog.run())]
     await server.serve(sockets=[listener])
-    announcing.cancel()
+    for task in beside:
+        task.cancel()
     if service.load_error:
         return _fail(_load_problem(settings, service.load_error), 1)
     return 0

@@ -72,6 +72,15 @@ class Settings:
         high=3600,
     )
     drain_s: float = _setting(20.0, "seconds that work in flight may take after SIGTERM", low=0, high=3600)
+    drain_wait_s: float = _setting(
+        0.0, "seconds after SIGTERM in which new work is still taken, for load balancers to notice", low=0, high=600
+    )
+    watchdog_s: float = _setting(
+        60.0,
+        "seconds without a step of a busy engine after which /livez fails, and twice that the process",
+        low=0.1,
+        high=86400,
+    )
     exit_on_stdin_eof: bool = _setting(False, "shut down when stdin closes (the parent process is gone)")
 
     def __post_init__(self) -> None:

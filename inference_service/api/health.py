@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from inference_service.api.answers import Alive, Health, NotReady, Ready
+from inference_service.api.errors import unavailable
 from inference_service.api.routing import router as new_router
 from inference_service.api.routing import says
 from inference_service.api.service import Service
@@ -14,9 +15,13 @@ from inference_service.metrics import CONTENT_TYPE
 router = new_router()
 
 
-@router.get("/livez", **says(Alive))
-async def livez(_: Request) -> Response:
-    """200 as long as the event loop turns; never depends on load."""
+@router.get("/livez", **says(Alive, errors=(503,)))
+async def livez(request: Request) -> Response:
+    """200 as long as the event loop turns and a busy engine makes steps; never depends on load."""
+    service: Service = request.app.state.service
+    stalled_s = service.stalled_s()
+    if stalled_s > service.settings.watchdog_s:
+        raise unavailable("stalled", f"the engine has made no step for {stalled_s:.0f} seconds", 30)
     return JSONResponse({"status": "alive"})
 
 
@@ -27,7 +32,7 @@ async def readyz(request: Request) -> Response:
     `degraded` names what the service does without for now; that alone makes nobody unready.
     """
     service: Service = request.app.state.service
-    refusal = service.refusal()
+    refusal = service.unreadiness()
     degraded = {"degraded": found} if (found := service.stores.dependencies.degraded) else {}
     if refusal is None:
         return JSONResponse({"status": "ready", **degraded})

@@ -29,6 +29,7 @@ class Service:
         self.settings = settings
         self.backend = backend
         self.phase: Phase = "loading"
+        self.leaving = False  # SIGTERM has come: not ready for load balancers, whatever the phase
         self.load_error: Exception | None = None
         self.loaded = asyncio.Event()  # set when the attempt to load is over, well or badly
         self.metrics = Metrics(self._gauges)
@@ -82,12 +83,20 @@ class Service:
         if self.phase == "failed":
             return unavailable("failed", "the model could not be loaded; see the service's log", 30)
         if self.phase == "draining":
-            return unavailable("draining", "the service is shutting down", 2)
+            return _draining()
         try:
             self.admission.check()
         except Saturated as full:
             return unavailable("saturated", str(full), full.retry_after_s)
         return None
+
+    def unreadiness(self) -> ApiError | None:
+        """Why load balancers should send nothing more; None when they may."""
+        return _draining() if self.leaving else self.refusal()
+
+    def stalled_s(self) -> float:
+        """Seconds for which the engine has had work and made no step, as far as the backend knows."""
+        return self._gauges().get("engine_stalled_seconds", 0.0)
 
     def require_ready(self) -> None:
         """Raise `refusal()`, if any."""
@@ -120,7 +129,11 @@ class Service:
         return run is not None and run.cancel()
 
     async def drain(self, on_idle: Callable[[], None]) -> None:
-        """Refuse new work, let what is in flight finish within `drain_s`, end the rest, call `on_idle`."""
+        """Not ready from now on; after `drain_wait_s` refuse new work, let what is in flight finish within
+        `drain_s`, end the rest, call `on_idle`.
+        """
+        self.leaving = True
+        await asyncio.sleep(self.settings.drain_wait_s)
         self.phase = "draining"
         log("draining", in_flight=len(self._runs))
         if not await self._wait_idle(self.settings.drain_s):
@@ -138,3 +151,7 @@ class Service:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._idle.is_set()
+
+
+def _draining() -> ApiError:
+    return unavailable("draining", "the service is shutting down", 2)

@@ -56,6 +56,7 @@ class Engine:
         self._unfinished: dict[str, Completion] = {}
         self._changed = threading.Condition()
         self._stopped = False
+        self._turned = time.monotonic()  # the last time that the thread was seen between two steps
         self._thread = threading.Thread(target=self._run, name="midfill-engine", daemon=True)
         self._thread.start()
 
@@ -75,6 +76,7 @@ class Engine:
             "kv_cache_usage_ratio": self._blocks.usage,
             "preemptions_total": self._scheduler.preemptions_total,
             **self._accounting.values(),
+            "engine_stalled_seconds": time.monotonic() - self._turned if self._unfinished else 0.0,
         }
 
     def submit(self, request: CompletionRequest, emit: Callable[[Chunk], None]) -> None:
@@ -87,6 +89,8 @@ class Engine:
                 for other in self._unfinished.values():
                     if other.request.session == request.session:
                         other.end_reason = other.end_reason or "superseded"
+            if not self._unfinished:
+                self._turned = time.monotonic()
             self._unfinished[request.id] = completion
             self._arrived.append(completion)
             self._changed.notify()
@@ -117,6 +121,7 @@ class Engine:
                     self._changed.wait()
                 if self._stopped and not self._unfinished:
                     return
+            self._turned = time.monotonic()
             started = time.perf_counter()
             self._admit_arrived()
             self._end_the_unwanted()

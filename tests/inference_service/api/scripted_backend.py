@@ -27,6 +27,7 @@ class ScriptedBackend:
     load_s: float = 0.0
     load_error: Exception | None = None
     supports_suffix: bool = True
+    stalled_s: float = 0.0
     requests: list[CompletionRequest] = field(default_factory=list)
     running: dict[str, str] = field(default_factory=dict)  # id → reason to end with, "" = go on
     aborted: list[str] = field(default_factory=list)
@@ -44,7 +45,11 @@ class ScriptedBackend:
         return {"device": "cpu", "kernels": "scripted"}
 
     def gauges(self) -> dict[str, float]:
-        return {"num_requests_running": len(self.running), "kv_cache_usage_ratio": 0.25}
+        return {
+            "num_requests_running": len(self.running),
+            "kv_cache_usage_ratio": 0.25,
+            "engine_stalled_seconds": self.stalled_s,
+        }
 
     async def start(self) -> None:
         await asyncio.sleep(self.load_s)
