@@ -22,6 +22,8 @@ from inference_service.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from inference_service.api.grpc.server import GrpcServer
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM, SIGINT or, where asked for, the end of stdin.
@@ -53,15 +55,18 @@ def main(argv: list[str] | None = None) -> int:
             settings.model, device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache
         )
         app = create_app(settings, backend)
+        start_grpc = _grpc(settings, app)
     except SettingsError as error:
         return _fail(str(error), 2)
     except (OSError, ValueError) as error:
         return _fail(_load_problem(settings, error), 1)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, app, listener))
+        return runner.run(_serve(settings, app, listener, start_grpc))
 
 
-async def _serve(settings: Settings, app: FastAPI, listener: socket.socket) -> int:
+async def _serve(
+    settings: Settings, app: FastAPI, listener: socket.socket, start_grpc: Callable[[], GrpcServer] | None
+) -> int:
     from inference_service import http_server
     from inference_service.watchdog import Watchdog
 
@@ -109,12 +114,32 @@ async def _serve(settings: Settings, app: FastAPI, listener: socket.socket) -> i
     # /livez fails at the first limit; whoever watches it has as long again before the process ends itself
     watchdog = Watchdog(service.stalled_s, 2 * settings.watchdog_s)
     beside = [asyncio.create_task(announce()), asyncio.create_task(watchdog.run())]
+    grpc_server = start_grpc() if start_grpc else None
+    try:
+        if grpc_server:
+            await grpc_server.start()
+    except OSError as error:
+        listener.close()
+        return _fail(str(error), 1)
     await server.serve(sockets=[listener])
+    if grpc_server:
+        await grpc_server.stop()
     for task in beside:
         task.cancel()
     if service.load_error:
         return _fail(_load_problem(settings, service.load_error), 1)
     return 0
+
+
+def _grpc(settings: Settings, app: FastAPI) -> Callable[[], GrpcServer] | None:
+    """What makes the gRPC server once the event loop runs; None where it is off. Raises SettingsError."""
+    if not settings.grpc_port:
+        return None
+    try:
+        from inference_service.api.grpc.server import GrpcServer
+    except ImportError:
+        raise SettingsError("grpc_port needs the extra grpc: pip install 'midfill[grpc]'") from None
+    return lambda: GrpcServer(app, settings)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -37,6 +37,7 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "TCP port, 0 = any free one", low=0, high=65535)
+    grpc_port: int = _setting(0, "TCP port for gRPC, 0 = off; needs the extra grpc", low=0, high=65535)
     model: str = _setting("nano", "model directory, or the name of a bundled model")
     device: str = _setting("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(0, "CPU threads of the model, 0 = chosen", low=0, high=1024)
