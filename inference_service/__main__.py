@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     from inference_service.app import create_app
     from inference_service.backends.local import LocalBackend
 
-    logs.configure()
+    logs.configure(settings.log_format)
     try:
         backend = LocalBackend(
             settings.model, device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache

@@ -33,6 +33,7 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await backend.stop()
+        await asyncio.to_thread(service.tracing.close)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
@@ -43,5 +44,5 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
     # The last one added is the outermost: everything is observed, and a key is checked before a body is read.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Authentication, keys=service.stores.keys)
-    app.add_middleware(Observe, metrics=service.metrics)
+    app.add_middleware(Observe, metrics=service.metrics, tracing=service.tracing)
     return app

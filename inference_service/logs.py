@@ -37,10 +37,19 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure() -> None:
-    """Send all loggers of the process to stderr as JSON lines; uvicorn's own ones only from warnings on."""
+class PlainFormatter(JsonFormatter):
+    """The same for people: time, level, event, then name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = json.loads(super().format(record))
+        head = f"{line.pop('ts')} {line.pop('level').upper()} {line.pop('event')}"
+        return " ".join([head, *(f"{name}={value}" for name, value in line.items())])
+
+
+def configure(log_format: str = "json") -> None:
+    """Send all loggers of the process to stderr, as JSON lines or plain; uvicorn's own only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(PlainFormatter() if log_format == "plain" else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 

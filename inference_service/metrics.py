@@ -14,14 +14,16 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from inference_service.engine.request import Stats
 
 NAMESPACE = "midfill"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
-_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
 
 
 class Metrics:
@@ -45,6 +47,7 @@ class Metrics:
         self.cache_queries = self._counter("prefix_cache_queries", "Prompt tokens looked up in the cache")
         self.cache_hits = self._counter("prefix_cache_hits", "Prompt tokens found in the cache")
         self.first_token = self._histogram("time_to_first_token_seconds", "Receipt to first token")
+        self.inter_token = self._histogram("inter_token_latency_seconds", "Between tokens of a completion")
         self.e2e = self._histogram("e2e_request_latency_seconds", "Receipt to last token")
         self.queue_time = self._histogram("request_queue_time_seconds", "Time waiting for the engine")
         self.superseded = self._counter("superseded", "Completions ended by a newer one of their session")
@@ -68,9 +71,19 @@ class Metrics:
         self.cache_hits.inc(stats.cached_tokens)
         self.queue_time.observe(stats.queue_ms / 1000)
 
+    def emitted(self, before: float | None, now: float, tokens: int) -> None:
+        """Account `tokens` that came together at `now`, after others at `before`; `time.monotonic()` seconds."""
+        if before is not None:
+            for _ in range(tokens):
+                self.inter_token.observe((now - before) / tokens)
+
     def render(self) -> bytes:
         """The page for Prometheus, text format 0.0.4."""
         return generate_latest(self.registry)
+
+    def render_openmetrics(self) -> bytes:
+        """The page in OpenMetrics' format, which has exemplars."""
+        return openmetrics.generate_latest(self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=NAMESPACE, registry=self.registry)

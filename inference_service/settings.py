@@ -72,6 +72,8 @@ class Settings:
         low=0.001,
         high=3600,
     )
+    log_format: str = _setting("json", "json (one object a line) or plain", choices=("json", "plain"))
+    otlp_endpoint: str = _setting("", "base URL of an OTLP/HTTP collector for traces; needs the extra otel")
     drain_s: float = _setting(20.0, "seconds that work in flight may take after SIGTERM", low=0, high=3600)
     drain_wait_s: float = _setting(
         0.0, "seconds after SIGTERM in which new work is still taken, for load balancers to notice", low=0, high=600

@@ -10,7 +10,7 @@ from inference_service.api.errors import unavailable
 from inference_service.api.routing import router as new_router
 from inference_service.api.routing import says
 from inference_service.api.service import Service
-from inference_service.metrics import CONTENT_TYPE
+from inference_service.metrics import CONTENT_TYPE, OPENMETRICS
 
 router = new_router()
 
@@ -55,6 +55,8 @@ async def health(request: Request) -> Response:
 
 @router.get("/metrics", **says(None, text="text/plain"))
 async def metrics(request: Request) -> Response:
-    """Prometheus text."""
+    """Prometheus text; OpenMetrics, with the traces of examples, where the scraper accepts it."""
     service: Service = request.app.state.service
+    if "application/openmetrics-text" in request.headers.get("accept", ""):
+        return Response(service.metrics.render_openmetrics(), headers={"Content-Type": OPENMETRICS})
     return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from inference_service.api.errors import CLIENT_CLOSED_REQUEST, ClientGone, internal
 from inference_service.logs import log, request_fields
 from inference_service.metrics import Metrics
+from inference_service.tracing import Tracing
 
 _QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:-]")
@@ -23,8 +24,9 @@ class Observe:
     Nothing is re-raised to the server: its traceback quotes exception texts, which can hold the user's code.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
+        self._tracing = tracing
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,6 +36,9 @@ class Observe:
         received = scope["midfill.received"] = time.monotonic()
         request_id = _request_id(scope)
         fields = request_fields(scope)
+        traced = scope["path"] not in _QUIET
+        if traced:
+            self._tracing.begin(scope, request_id)
         status = 0
         bytes_out = 0
 
@@ -55,17 +60,21 @@ class Observe:
                 await internal().response()(scope, receive, observed)
             status = 500
         finally:
-            if scope["path"] not in _QUIET:
+            if traced:
                 self._metrics.requests.labels(status=str(status)).inc()
+                route = getattr(scope.get("route"), "path", "unmatched")
+                fields["bytes_out"] = bytes_out
+                fields["duration_ms"] = round((time.monotonic() - received) * 1000, 2)
+                self._tracing.end(scope, route, status, fields)
+                if exemplar := self._tracing.exemplar(scope):
+                    fields["trace_id"] = exemplar["trace_id"]
                 log(
                     "request",
                     request_id=request_id,
                     method=scope["method"],
-                    route=getattr(scope.get("route"), "path", "unmatched"),
+                    route=route,
                     status=status,
                     **fields,
-                    bytes_out=bytes_out,
-                    duration_ms=round((time.monotonic() - received) * 1000, 2),
                 )
 
 

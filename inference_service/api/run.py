@@ -30,6 +30,7 @@ _GONE = object()
 @dataclass(slots=True)
 class _Progress:
     tokens: int = 0
+    emitted: float | None = None  # when the last tokens came
     started: bool = False
     finished: bool = False
 
@@ -117,7 +118,8 @@ class Run:
                 raise ClientGone
             left -= sum(isinstance(item, ApiError) or item.finish_reason is not None for _, item in batch)
             yield batch
-        self._service.metrics.e2e.observe(time.monotonic() - self._received)
+        exemplar = self._service.tracing.exemplar(self._http.scope)
+        self._service.metrics.e2e.observe(time.monotonic() - self._received, exemplar)
 
     async def _pump(self, index: int) -> None:
         request = self._requests[index]
@@ -174,9 +176,11 @@ class Run:
         if chunk.text or chunk.token_logprobs:
             if not any(other.started for other in self._progress):
                 to_first = time.monotonic() - self._received
-                metrics.first_token.observe(to_first)
+                metrics.first_token.observe(to_first, self._service.tracing.exemplar(self._http.scope))
                 request_fields(self._http.scope)["ttft_ms"] = round(to_first * 1000, 2)
             done.started = True
+            metrics.emitted(done.emitted, now := time.monotonic(), len(chunk.token_logprobs))
+            done.emitted = now
         done.tokens += len(chunk.token_logprobs)
         self._ledger.add(index, chunk)
         if chunk.finish_reason is None:
@@ -184,6 +188,7 @@ class Run:
         done.finished = True
         stats = chunk.stats or Stats(completion_tokens=done.tokens)
         metrics.record(stats)
+        self._service.tracing.completion(self._http.scope, stats, chunk.finish_reason)
         if chunk.finish_reason == "deadline":
             metrics.deadline_partial.inc()
         elif chunk.finish_reason == "superseded":

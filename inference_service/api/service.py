@@ -15,6 +15,7 @@ from inference_service.logs import log
 from inference_service.metrics import Metrics
 from inference_service.settings import Settings
 from inference_service.stores import Stores
+from inference_service.tracing import tracing
 
 if TYPE_CHECKING:
     from inference_service.api.run import Run
@@ -33,6 +34,7 @@ class Service:
         self.load_error: Exception | None = None
         self.loaded = asyncio.Event()  # set when the attempt to load is over, well or badly
         self.metrics = Metrics(self._gauges)
+        self.tracing = tracing(settings.otlp_endpoint)
         self.admission = Admission(settings.max_queue, settings.max_reserved_tokens, settings.max_wait_s)
         self.stores = Stores(settings, self.metrics.registry)
         self._runs: dict[str, Run] = {}
