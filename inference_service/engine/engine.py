@@ -129,8 +129,9 @@ class Engine:
             if step.work:
                 tokens, read = step.num_tokens, self._runner.bytes_read(step.work)
                 device = self._compute(step)
-                self._accounting.step(time.perf_counter() - started - device, device, read)
-                self._speculation.costs.observe(tokens, device)
+                seconds = time.perf_counter() - started
+                self._accounting.step(seconds - device, device, read)
+                self._speculation.costs.observe(tokens, seconds)
 
     def _admit_arrived(self) -> None:
         with self._changed:

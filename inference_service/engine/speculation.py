@@ -10,9 +10,9 @@ this request and before it, and what steps of more tokens cost on this machine.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +21,8 @@ _SHORTEST_MATCH, _LONGEST_MATCH = 2, 8  # tokens that must repeat before what fo
 _PRIOR_WEIGHT = 4.0  # verified guesses of a request that weigh as much as all experience before it
 _FORGETTING = 0.98
 _WORTH = 1.05  # a guess has to promise that much more text per second
+_TRUSTED = 3  # steps of a size
+_SLOWER = 0.02  # weight of an observation above the least; one below counts whole
 _KEPT_TOKENS, _KEPT_TENANTS = 2048, 256
 _CONTEXT = _LONGEST_MATCH  # tokens before a completion that are kept with it: its beginning is found by them
 
@@ -33,24 +35,27 @@ class Guess:
     matched: int
 
 
-@dataclass(slots=True)
 class StepCosts:
-    """Seconds of a step by its number of tokens, as observed; guessed from the nearest where there is none yet."""
+    """Seconds of a step by its number of tokens, as observed; guessed from the nearest where too little is known."""
 
-    _seconds: dict[int, float] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+        self._observed: Counter[int] = Counter()
 
     def observe(self, tokens: int, seconds: float) -> None:
-        before = self._seconds.get(tokens)
-        # a step is sometimes interrupted, but never faster than it is
-        weight = 0.05 if before is not None and seconds > before else 0.3
-        self._seconds[tokens] = seconds if before is None else before + weight * (seconds - before)
+        before = self._seconds.get(tokens, seconds)
+        # a step is often interrupted on a busy machine, but never faster than it is
+        self._seconds[tokens] = before + (_SLOWER if seconds > before else 1.0) * (seconds - before)
+        self._observed[tokens] += 1
 
     def __call__(self, tokens: int) -> float:
-        known = self._seconds.get(tokens)
-        if known is not None or not self._seconds:
-            return known if known is not None else _unmeasured(tokens)
-        nearest = min(self._seconds, key=lambda other: abs(other - tokens))
-        return self._seconds[nearest] * _unmeasured(tokens) / _unmeasured(nearest)
+        known = [count for count, times in self._observed.items() if times >= _TRUSTED]
+        if tokens in known:
+            return self._seconds[tokens]
+        nearest = min(known, key=lambda other: abs(other - tokens), default=None)
+        scale = 1.0 if nearest is None else self._seconds[nearest] / _unmeasured(nearest)
+        # one slow step must not keep its size from being tried again
+        return scale * _unmeasured(tokens)
 
 
 class Speculation:

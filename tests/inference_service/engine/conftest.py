@@ -1,11 +1,13 @@
 """A random model of every variant of the decoder."""
 
 import dataclasses
+import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from inference_service.engine.request import CompletionRequest
 from inference_service.model.gpt import GPT, GPTConfig
 from inference_service.model.quantize import dequantize_rows, quantize_rows
 
@@ -39,3 +41,32 @@ def random_model(request):
             int8[name] = quantize_rows(parameter)
             parameter.copy_(dequantize_rows(*int8[name]))
     return SimpleNamespace(config=config, int8=int8, model=model)
+
+
+class Asked:
+    """One request to an engine; `result` waits for its end."""
+
+    def __init__(self, engine, fields):
+        self.request = CompletionRequest(**fields)
+        self.chunks = []
+        self._ended, self._begun = threading.Event(), threading.Event()
+        engine.submit(self.request, self._take)
+
+    def _take(self, chunk):
+        self.chunks.append(chunk)
+        self._begun.set()
+        if chunk.finish_reason:
+            self._ended.set()
+
+    def begun(self):
+        assert self._begun.wait(60)
+
+    def result(self):
+        assert self._ended.wait(60)
+        return "".join(chunk.text for chunk in self.chunks), self.chunks[-1].finish_reason
+
+
+@pytest.fixture
+def ask():
+    """ask(engine, prompt=..., ...) -> an `Asked`."""
+    return lambda engine, **fields: Asked(engine, fields)

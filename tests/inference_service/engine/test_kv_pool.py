@@ -9,7 +9,6 @@ import torch
 from inference_service.engine.block_manager import Copy, Lease
 from inference_service.engine.engine import Engine
 from inference_service.engine.kv_pool import KVPool, PagedBatch, quantize_heads, token_bytes
-from inference_service.engine.request import CompletionRequest
 from inference_service.engine.runner import Runner
 from inference_service.engine.scheduler import Work
 from inference_service.engine.sequence import Sequence
@@ -77,26 +76,19 @@ def test_copies_take_the_scales_along():
     assert all(map(torch.equal, expected, copied)) and expected[1].any()
 
 
-def greedy(nano, kv_cache, prompts):
+def greedy(ask, nano, kv_cache, prompts):
     runner = Runner(nano, "cpu", 1, kv_cache)
-    runner._fused = None
     engine = Engine(runner, nano.tokenizer)
-    texts = []
-    for prompt in prompts:
-        chunks = []
-        engine.submit(CompletionRequest(prompt, suffix="", max_tokens=16, mode="line"), chunks.append)
-        while not chunks or chunks[-1].finish_reason is None:
-            pass
-        texts.append("".join(chunk.text for chunk in chunks))
+    texts = [ask(engine, prompt=prompt, suffix="", max_tokens=16, mode="line").result()[0] for prompt in prompts]
     engine.stop()
     return texts, runner
 
 
-def test_greedy_lines_mostly_agree_and_far_more_tokens_fit(nano):
+def test_greedy_lines_mostly_agree_and_far_more_tokens_fit(nano, ask):
     lines = UNSEEN.read_text(encoding="utf-8").splitlines(keepends=True)
-    prompts = ["".join(lines[:n]) + "    " for n in range(10, 40, 3)]
-    plain, float_runner = greedy(nano, "float", prompts)
-    quantized, runner = greedy(nano, "int8", prompts)
+    prompts = ["".join(lines[:n]) + "    " for n in range(10, 40, 4)]
+    plain, float_runner = greedy(ask, nano, "float", prompts)
+    quantized, runner = greedy(ask, nano, "int8", prompts)
     assert sum(a == b for a, b in zip(plain, quantized, strict=True)) >= 0.8 * len(prompts)
     assert runner.cache_tokens > 3.5 * float_runner.cache_tokens
     assert runner.cache_type.startswith("int8")
