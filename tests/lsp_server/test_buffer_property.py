@@ -331,5 +331,6 @@ def test_buffer_is_what_was_meant() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)
 def test_buffer_is_what_was_meant_at_length() -> None:
     check(10_000)()
