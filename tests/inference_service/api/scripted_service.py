@@ -10,7 +10,7 @@ from scripted_backend import ScriptedBackend
 from inference_service.__main__ import main
 
 
-def local_backend(model: str, device: str = "auto", threads: int = 0) -> ScriptedBackend:
+def local_backend(model: str, **_: object) -> ScriptedBackend:
     script = json.loads(os.environ.get("SCRIPT", "{}"))
     if "load_error" in script:
         script["load_error"] = RuntimeError(script["load_error"])

@@ -52,10 +52,10 @@ async def test_requests_a_minute_and_when_to_come_back(serve, make_key, database
 
 
 async def test_tokens_are_reserved_before_and_settled_after(serve, make_key, database, scripted):
-    # The scripted model takes 10 tokens of prompt and makes 3; reserved are 1 + max_tokens.
+    # The scripted model takes 10 tokens of prompt and makes 3; reserved are 2 + max_tokens.
     key = make_key("--tokens-per-minute", "100")
     api = await serve(database=database, backend=scripted(prefill_s=0.3))
-    together = await asyncio.gather(*(complete(api, key, max_tokens=49) for _ in range(3)))
+    together = await asyncio.gather(*(complete(api, key, max_tokens=48) for _ in range(3)))
     assert sorted(answer.status_code for answer in together) == [200, 200, 429]
     for answer in together:
         if answer.status_code == 429:
@@ -63,7 +63,7 @@ async def test_tokens_are_reserved_before_and_settled_after(serve, make_key, dat
     served = 0
     while (answer := await complete(api, key, max_tokens=10)).status_code == 200:
         served += 1
-    assert served == 5, "26 + 5 * 13 = 91: the sixth finds less than the 11 that it reserves"
+    assert served == 5, "26 + 5 * 13 = 91: the sixth finds less than the 12 that it reserves"
     refused(answer)
 
 
