@@ -27,9 +27,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser(command: str, description: str) -> Parser:
     """Of one command."""
-    made = Parser(prog=f"midfill-serve {command}", description=description, allow_abbrev=False)
-    add_database(made)
-    return made
+    return Parser(prog=f"midfill-serve {command}", description=description, allow_abbrev=False)
 
 
 def add_database(made: argparse.ArgumentParser) -> None:
@@ -38,26 +36,26 @@ def add_database(made: argparse.ArgumentParser) -> None:
     made.add_argument("--config", metavar="FILE", help="TOML file with settings, of which database is used")
 
 
-def database_url(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
-    """The URL that flags, environment and file mean; the user's own file when they say nothing.
-
-    Raises SettingsError.
-    """
+def database_setting(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    """What flags, environment and file say. Raises SettingsError."""
     flags = [
         text for name in ("config", "database") if (value := getattr(options, name)) for text in (f"--{name}", value)
     ]
     # The address matters to a service only.
-    setting = settings_module.load([*flags, "--host", "127.0.0.1"], environ).database
-    if setting == location.NONE:
-        raise SettingsError("this command needs a database: set --database or MIDFILL_DATABASE")
-    return location.checked(setting) if setting else location.default_url()
+    return settings_module.load([*flags, "--host", "127.0.0.1"], environ).database
 
 
 @contextlib.contextmanager
 def opened(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[Database]:
-    """The database. What goes wrong with it leaves as CommandError."""
+    """The database; the user's own file when nothing is said. What goes wrong with it leaves as CommandError.
+
+    Raises SettingsError.
+    """
+    setting = database_setting(options, environ)
+    if setting == location.NONE:
+        raise SettingsError("this command needs a database: set --database or MIDFILL_DATABASE")
     try:
-        database = Database(database_url(options, environ))
+        database = Database(location.checked(setting) if setting else location.default_url())
         try:
             yield database
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -61,6 +63,19 @@ class Archive:
                     if count < _PRUNED_AT_ONCE:
                         break
         return deleted
+
+    def evaluated(self, model_version: str, lines: int, exact_matches: int, floor: float) -> None:
+        """Keep the outcome of an evaluation; every service that uses the database shows the newest one."""
+        row = {
+            "id": uuid.uuid4().hex,
+            "created_at": time.time(),
+            "model_version": model_version,
+            "lines": lines,
+            "exact_matches": exact_matches,
+            "floor": floor,
+        }
+        with self._database.use() as engine, engine.begin() as connection:
+            connection.execute(evaluations.insert().values(row))
 
     def latest_evaluations(self) -> list[Evaluation]:
         """The newest one of each version."""

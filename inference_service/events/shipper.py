@@ -17,7 +17,7 @@ from inference_service.events.spool import Spool
 from inference_service.logs import log
 from inference_service.storage.database import DatabaseFault
 
-_CHORES_S = 60.0
+_CHORES_S = 10.0
 _PRUNE_S = 3600.0
 _LONGEST_WAIT_S = 5.0
 _STEP_S = 60.0
