@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+VSIX   := editors/vscode/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: run test test-full bench lint vsix clean
@@ -9,10 +10,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 run: $(VENV)/serve.done
 	@$(BIN)/python tools/run.py
 
-test: $(VENV)/dev.done .tools/nvim/bin/nvim
+test: $(VENV)/dev.done .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest -m "not full"
 
-test-full: $(VENV)/dev.done .tools/nvim/bin/nvim
+test-full: $(VENV)/dev.done .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/dev.done
@@ -25,8 +26,16 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-vsix:
-	cd editors/vscode && npm ci --no-audit --no-fund && npm run package
+vsix: $(VSIX)
+
+$(VSIX): $(shell find editors/vscode/src editors/vscode/images lsp_server -name '*.*' -not -path '*/__pycache__*') \
+         editors/vscode/package.json editors/vscode/requirements.txt editors/vscode/README.md \
+         editors/vscode/node_modules/.package-lock.json constraints.txt tools/vendor_server.py | $(BIN)/python
+	$(BIN)/python -m tools.vendor_server
+	cd editors/vscode && npm run package -- --out $(notdir $@)
+
+editors/vscode/node_modules/.package-lock.json: editors/vscode/package-lock.json
+	cd editors/vscode && npm ci --no-audit --no-fund
 
 clean:
 	rm -rf $(VENV) .tools build dist *.egg-info
@@ -50,3 +59,6 @@ $(VENV)/dev.done: pyproject.toml constraints.txt | $(BIN)/python
 # real editors for the end-to-end tests; where that fails the tests say what is missing, on CI they fail
 .tools/nvim/bin/nvim:
 	-@tools/install_nvim.sh .tools/nvim
+
+.tools/vscode:
+	-@tools/install_vscode.sh .tools/vscode

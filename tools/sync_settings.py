@@ -21,6 +21,8 @@ SETTINGS_LUA = EDITORS / "neovim/lua/midfill/settings.lua"
 
 # The extension keeps the token in VS Code's secret storage; settings files get synchronised and published.
 NOT_IN_VSCODE = {"midfill.token"}
+# Decided by the extension, document by document: `[language]` sections of settings.json may override them.
+BY_LANGUAGE = {"midfill.enable", "midfill.trigger"}
 LUA_TYPES = {"array": "string[]"}
 
 
@@ -30,7 +32,8 @@ def vscode_properties() -> dict[str, dict[str, Any]]:
     for row in describe():
         if row["key"] not in NOT_IN_VSCODE:
             schema = {name: value for name, value in row.items() if name not in ("key", "doc")}
-            properties[row["key"]] = {**schema, "description": row["doc"], "scope": "window"}
+            scope = "language-overridable" if row["key"] in BY_LANGUAGE else "window"
+            properties[row["key"]] = {**schema, "description": row["doc"], "scope": scope}
     return properties
 
 

@@ -1,10 +1,18 @@
 import * as vscode from 'vscode';
-import { type Executable, LanguageClient, RevealOutputChannelOn, State } from 'vscode-languageclient/node';
-import { CLIENT_SETTINGS } from './server';
+import {
+  CloseAction,
+  ErrorAction,
+  type Executable,
+  LanguageClient,
+  RevealOutputChannelOn,
+  State,
+} from 'vscode-languageclient/node';
+import { CLIENT_SETTINGS } from './command';
+import { forServer, isWanted } from './overrides';
 import type { Shown } from './shown';
-import type { ServerStatus, Status } from './status';
+import type { ServerStatus } from './status';
 
-const DOCUMENTS = ['file', 'untitled', 'vscode-remote', 'vscode-notebook-cell'].map((scheme) => ({ scheme }));
+export const DOCUMENTS = ['file', 'untitled', 'vscode-remote', 'vscode-notebook-cell'].map((scheme) => ({ scheme }));
 
 /** A language client whose troubles go to the output and the status bar, never into a popup. */
 class QuietClient extends LanguageClient {
@@ -13,33 +21,45 @@ class QuietClient extends LanguageClient {
   }
 }
 
+/** What the client tells, besides completions. */
+export interface Listener {
+  status(state: ServerStatus): void;
+  /** The server ended without being told to. */
+  ended(): void;
+}
+
 /** The client, not yet started. */
 export function createClient(
   server: Executable,
   output: vscode.LogOutputChannel,
-  status: Status,
   shown: Shown,
+  listener: Listener,
 ): LanguageClient {
   const client = new QuietClient('midfill', 'Midfill', server, {
     documentSelector: DOCUMENTS,
     outputChannel: output,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
+    errorHandler: {
+      error: () => ({ action: ErrorAction.Continue, handled: true }),
+      closed: () => {
+        listener.ended();
+        return { action: CloseAction.DoNotRestart, handled: true };
+      },
+    },
     middleware: {
-      ...shown.middleware,
+      provideInlineCompletionItems: (document, position, context, token, next) =>
+        isWanted(document, context) ? shown.provide(document, position, context, token, next) : [],
       workspace: {
         configuration: async (params, token, next) => {
           const sections = await next(params, token);
-          return Array.isArray(sections) ? sections.map(withoutClientSettings) : sections;
+          return Array.isArray(sections) ? sections.map(serversPart) : sections;
         },
       },
     },
   });
-  client.onNotification('didChangeStatus', (state: ServerStatus) => status.show(state));
+  client.onNotification('didChangeStatus', (state: ServerStatus) => listener.status(state));
   client.onDidChangeState(({ newState }) => {
     void vscode.commands.executeCommand('setContext', 'midfill.running', newState === State.Running);
-    if (newState === State.Stopped) {
-      status.show({ busy: false, kind: 'Error', message: 'the language server is not running' });
-    }
   });
   return client;
 }
@@ -52,9 +72,9 @@ export function focus(client: LanguageClient | undefined, editor: vscode.TextEdi
   }
 }
 
-function withoutClientSettings(section: unknown): unknown {
+function serversPart(section: unknown): unknown {
   if (typeof section !== 'object' || section === null) {
     return section;
   }
-  return Object.fromEntries(Object.entries(section).filter(([key]) => !CLIENT_SETTINGS.includes(key)));
+  return forServer(Object.fromEntries(Object.entries(section).filter(([key]) => !CLIENT_SETTINGS.includes(key))));
 }

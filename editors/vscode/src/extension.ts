@@ -1,97 +1,62 @@
 import * as vscode from 'vscode';
-import type { LanguageClient } from 'vscode-languageclient/node';
-import { createClient, focus } from './client';
-import { askForToken, CLIENT_SETTINGS, findServer } from './server';
-import { Shown } from './shown';
+import { focus } from './client';
+import { CLIENT_SETTINGS } from './command';
+import { Doctor } from './doctor';
+import { showMenu } from './menu';
+import { Service } from './service';
+import { snooze } from './snooze';
 import { Status } from './status';
+import { Supervisor } from './supervisor';
+import { toggle, toggleLanguage } from './toggle';
+import { showWalkthrough, welcome } from './welcome';
 
-let client: LanguageClient | undefined;
-/** Starts and stops happen one after the other. */
-let turn: Promise<void> = Promise.resolve();
+let supervisor: Supervisor | undefined;
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   const output = vscode.window.createOutputChannel('Midfill', { log: true });
   const status = new Status();
-  const shown = new Shown(() => client);
-
-  const restart = (): Promise<void> => {
-    turn = turn.then(async () => {
-      await stop();
-      client = createClient(await findServer(context.secrets), output, status, shown);
-      try {
-        await client.start();
-        focus(client, vscode.window.activeTextEditor);
-      } catch (error) {
-        output.error(`The language server did not start: ${error}`);
-        const message = 'the language server did not start (see the output, or midfill.serverCommand)';
-        status.show({ busy: false, kind: 'Error', message });
-      }
-    });
-    return turn;
-  };
+  const service = new Service(context.secrets);
+  const server = new Supervisor(context.extensionPath, service, output, status);
+  supervisor = server;
+  const doctor = new Doctor(context.extension.packageJSON.version, server, service, status);
 
   const command = (name: string, run: () => unknown) => vscode.commands.registerCommand(name, run);
   context.subscriptions.push(
     output,
     status,
-    command('midfill.restart', restart),
-    command('midfill.toggleEnabled', () => onServer('midfill.toggle')),
-    command('midfill.setToken', async () => ((await askForToken(context.secrets)) ? restart() : undefined)),
+    command('midfill.restart', () => server.restart()),
+    command('midfill.toggleEnabled', toggle),
+    command('midfill.toggleLanguage', toggleLanguage),
+    command('midfill.chooseSnooze', () => snooze(server)),
+    command('midfill.useLocal', () => service.useLocal()),
+    command('midfill.useTeam', () => service.useTeam()),
+    command('midfill.signIn', () => service.signIn()),
+    command('midfill.signOut', () => service.signOut()),
     command('midfill.showOutput', () => output.show()),
-    command('midfill.showDoctor', showDoctor),
-    command('midfill.showMenu', showMenu),
-    command('midfill.acceptWord', () => shown.acceptPart('editor.action.inlineSuggest.acceptNextWord')),
-    command('midfill.acceptLine', () => shown.acceptPart('editor.action.inlineSuggest.acceptNextLine')),
-    vscode.window.onDidChangeActiveTextEditor((editor) => focus(client, editor)),
+    command('midfill.openLog', () => (server.running ? vscode.commands.executeCommand('midfill.showLog') : output.show())),
+    command('midfill.showDoctor', () => doctor.show()),
+    command('midfill.showMenu', () => showMenu(server, service, status)),
+    command('midfill.showWalkthrough', showWalkthrough),
+    command('midfill.acceptWord', () => server.shown.acceptPart('editor.action.inlineSuggest.acceptNextWord')),
+    command('midfill.acceptLine', () => server.shown.acceptPart('editor.action.inlineSuggest.acceptNextLine')),
+    vscode.workspace.registerTextDocumentContentProvider('midfill', doctor),
+    service.onDidChangeKey(() => void server.restart()),
+    vscode.window.onDidChangeActiveTextEditor((editor) => {
+      status.refresh();
+      focus(server.running, editor);
+    }),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (CLIENT_SETTINGS.some((key) => change.affectsConfiguration(`midfill.${key}`))) {
-        void restart();
+        void server.restart();
       }
+      status.refresh();
     }),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => void server.restart()),
   );
-  await restart();
+  void welcome(context.globalState);
+  await server.restart();
 }
 
-export function deactivate(): Promise<void> {
-  turn = turn.then(stop);
-  return turn;
-}
-
-async function stop(): Promise<void> {
-  const running = client;
-  client = undefined;
-  try {
-    await running?.dispose();
-  } catch {
-    // A server that never started, or does not answer any more, cannot be stopped: there is nothing to undo.
-  }
-}
-
-/** Runs one of the server's commands; the language client registers them while the server runs. */
-async function onServer<T>(name: string): Promise<T | undefined> {
-  if (client?.isRunning()) {
-    return vscode.commands.executeCommand<T>(name);
-  }
-  return void vscode.window.showInformationMessage('Midfill: the language server is not running.');
-}
-
-async function showDoctor(): Promise<void> {
-  const content = await onServer<string>('midfill.doctor');
-  if (content) {
-    await vscode.window.showTextDocument(await vscode.workspace.openTextDocument({ content }));
-  }
-}
-
-async function showMenu(): Promise<void> {
-  const entries = [
-    ['$(circle-slash) Switch completions on or off', 'midfill.toggleEnabled'],
-    ['$(pulse) Why is nothing shown?', 'midfill.showDoctor'],
-    ['$(key) Set API key', 'midfill.setToken'],
-    ['$(output) Show output', 'midfill.showOutput'],
-    ['$(debug-restart) Restart the language server', 'midfill.restart'],
-  ].map(([label, run]) => ({ label, run }));
-  const chosen = await vscode.window.showQuickPick(entries, { title: 'Midfill' });
-  if (chosen) {
-    await vscode.commands.executeCommand(chosen.run);
-  }
+export function deactivate(): Promise<void> | undefined {
+  return supervisor?.stop();
 }

@@ -1,6 +1,9 @@
 import * as vscode from 'vscode';
 import type { LanguageClient, Middleware } from 'vscode-languageclient/node';
 
+type Ask = Parameters<NonNullable<Middleware['provideInlineCompletionItems']>>[4];
+
+
 /** Tells the server what the editor shows and what is accepted of it in parts; VS Code itself tells neither. */
 export class Shown {
   private latest: { uri: string; item: vscode.InlineCompletionItem } | undefined;
@@ -8,17 +11,22 @@ export class Shown {
   /** `client` is the one that is running at the time of the call. */
   constructor(private readonly client: () => LanguageClient | undefined) {}
 
-  readonly middleware: Pick<Middleware, 'provideInlineCompletionItems'> = {
-    provideInlineCompletionItems: async (document, position, context, token, next) => {
-      const answer = await next(document, position, context, token);
-      const item = (answer && 'items' in answer ? answer.items : answer)?.[0];
-      if (item && !token.isCancellationRequested) {
-        this.latest = { uri: document.uri.toString(), item };
-        this.notify('textDocument/didShowCompletion', item);
-      }
-      return answer;
-    },
-  };
+  /** Passes a request on to the server and its answer back. */
+  async provide(
+    document: vscode.TextDocument,
+    position: vscode.Position,
+    context: vscode.InlineCompletionContext,
+    token: vscode.CancellationToken,
+    next: Ask,
+  ): Promise<vscode.InlineCompletionItem[] | vscode.InlineCompletionList | null | undefined> {
+    const answer = await next(document, position, context, token);
+    const item = (answer && 'items' in answer ? answer.items : answer)?.[0];
+    if (item && !token.isCancellationRequested) {
+      this.latest = { uri: document.uri.toString(), item };
+      this.notify('textDocument/didShowCompletion', item);
+    }
+    return answer;
+  }
 
   /** Runs one of VS Code's partial accepts and reports how far into the completion it went. */
   async acceptPart(command: string): Promise<void> {

@@ -1,0 +1,280 @@
+"""Drives a real VS Code (code-server in a headless Chromium) with the packed extension in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.programs import program
+from tests.vsix import built_vsix
+
+REPO = Path(__file__).parents[2]
+CODE_SERVER = REPO / ".tools" / "vscode" / "bin" / "code-server"
+T = TypeVar("T")
+
+# What would talk to the network, cover the editor, or type by itself.
+QUIET = {
+    "chat.disableAIFeatures": True,
+    "chat.commandCenter.enabled": False,
+    "editor.autoClosingBrackets": "never",
+    "editor.autoClosingQuotes": "never",
+    "editor.autoIndent": "none",
+    "editor.cursorBlinking": "solid",
+    "editor.minimap.enabled": False,
+    "editor.wordBasedSuggestions": "off",
+    "extensions.autoCheckUpdates": False,
+    "extensions.autoUpdate": False,
+    "extensions.ignoreRecommendations": True,
+    "files.autoSave": "off",
+    "files.hotExit": "off",
+    "git.enabled": False,
+    "telemetry.telemetryLevel": "off",
+    "update.mode": "none",
+    "workbench.enableExperiments": False,
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "workbench.startupEditor": "none",
+    "workbench.tips.enabled": False,
+}
+GHOST = """() => {
+  const editor = document.querySelector('.editor-group-container.active .editor-instance, .notebookOverlay .monaco-editor.focused');
+  if (!editor) return '';
+  const all = (selector) => [...editor.querySelectorAll(selector)].map((e) => e.textContent.replaceAll('\\u00a0', ' '));
+  const inline = all('.view-lines .ghost-text-decoration, .view-lines .ghost-text-decoration-preview').join('');
+  return [inline, ...all('.suggest-preview-text .view-line, .suggest-preview-text > .ghost-text')].join('\\n');
+}"""
+
+
+def wait_for(what: str, probe: Callable[[], T], timeout: float = 30.0) -> T:
+    """The first true value of `probe`."""
+    end = time.monotonic() + timeout
+    while not (value := probe()):
+        if time.monotonic() > end:
+            raise AssertionError(f"timed out after {timeout:.0f} s waiting for {what}; last seen: {value!r}")
+        time.sleep(0.05)
+    return value
+
+
+class Window:
+    """One VS Code window. What a method returns is what the user sees."""
+
+    def __init__(self, page: Page, workspace: Path) -> None:
+        self.page = page
+        self.workspace = workspace
+
+    def open(self, name: str, text: str, line: int = 1, column: int = 0) -> Path:
+        """Opens a new file and puts the cursor on a 0-based line and column."""
+        path = self.workspace / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode())
+        self.go_to(f"{path}:{line + 1}:{column + 1}", wait=f'.tab.active[data-resource-name="{path.name}"]')
+        self.page.wait_for_selector(".editor-group-container.active .monaco-editor.focused")
+        wait_for("the cursor", lambda: self.cursor() == (line + 1, column + 1))
+        return path
+
+    def go_to(self, place: str, wait: str) -> None:
+        """Quick open of an absolute path, with `:line:column`."""
+        self.page.keyboard.press("Control+p")
+        box = self.page.locator(".quick-input-widget input")
+        box.fill(place)
+        self.page.locator(".quick-input-list .monaco-list-row.focused").wait_for()
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_selector(wait)
+
+    def command(self, title: str) -> None:
+        """Runs a command from the palette."""
+        self.page.keyboard.press("F1")
+        self.page.locator(".quick-input-widget input").fill(f">{title}")
+        self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=title).wait_for()
+        self.page.keyboard.press("Enter")
+
+    def pick(self, label: str) -> None:
+        """Chooses an entry of the list that is open."""
+        self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first.click()
+
+    def answer(self, text: str) -> None:
+        """Fills the input box that is open."""
+        box = self.page.locator(".quick-input-widget input")
+        box.fill(text)
+        box.press("Enter")
+
+    def type(self, text: str, delay_ms: int = 30) -> None:
+        self.page.keyboard.type(text, delay=delay_ms)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def ghost(self) -> str:
+        """The ghost text, with its lines joined by newlines."""
+        return str(self.page.evaluate(GHOST)).rstrip("\n")
+
+    def wait_for_ghost(self, expected: str, timeout: float = 30.0) -> None:
+        wait_for(f"the ghost text {expected!r}; {self.status()}", lambda: self.ghost() == expected, timeout)
+
+    def ghost_within(self, seconds: float) -> set[str]:
+        """Everything that was shown as ghost text in the next seconds."""
+        end, seen = time.monotonic() + seconds, set()
+        while time.monotonic() < end:
+            seen.add(self.ghost())
+        return seen
+
+    def cursor(self) -> tuple[int, int] | None:
+        """1-based line and column, as the status bar tells them."""
+        label = self.page.locator("#status\\.editor\\.selection a").first.inner_text()
+        match = re.search(r"Ln (\d+), Col (\d+)", label)
+        return (int(match[1]), int(match[2])) if match else None
+
+    def saved(self, path: Path) -> str:
+        """The file's text after saving, line ends as they are on disk."""
+        self.press("Control+s")
+        self.page.wait_for_selector(".tab.active:not(.dirty)")
+        return path.read_bytes().decode()
+
+    def status(self) -> str:
+        """What the status bar item says."""
+        item = self.page.locator("#midfill\\.midfill\\.midfill\\.status a").first
+        return (item.get_attribute("aria-label") or "") if item.count() else ""
+
+    def wait_for_status(self, pattern: str, timeout: float = 60.0) -> None:
+        wait_for(f"the status {pattern!r}", lambda: re.search(pattern, self.status()) or None, timeout)
+
+    def click_status(self) -> None:
+        self.page.locator("#midfill\\.midfill\\.midfill\\.status a").first.click()
+
+    def notifications(self) -> list[str]:
+        return self.page.locator(".notification-toast").all_inner_texts()
+
+    def screenshot(self, path: Path) -> None:
+        self.page.screenshot(path=path)
+
+
+class CodeServer:
+    """code-server with a profile of its own under `folder`."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], arguments: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self.workspace = folder / "project"
+        self.workspace.mkdir(parents=True)
+        self.settings_file = folder / "user" / "User" / "settings.json"
+        self.settings_file.parent.mkdir(parents=True)
+        if settings:
+            self.settings_file.write_text(json.dumps(settings))
+        self._base = [
+            _find_code_server(),
+            *("--config", str(folder / "config.yaml")),
+            *("--user-data-dir", str(folder / "user")),
+            *("--extensions-dir", str(folder / "extensions")),
+        ]
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")},
+            **{f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "STATE", "CACHE")},
+            "HOME": str(folder),
+            "PYTHONPATH": str(REPO),
+        }
+        self._run("--install-extension", str(built_vsix()))
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._log = (folder / "code-server.log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                *(*self._base, "--auth", "none", "--bind-addr", self.url.removeprefix("http://")),
+                *("--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"),
+                *("--disable-proxy", *arguments),
+            ],
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        wait_for("code-server", self._is_up, timeout=120)
+
+    def close(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._log.close()
+
+    def window(self, browser: Browser, file: Path | None = None, ready: str = "ready") -> Window:
+        """A new window with the workspace, and `file` in it; waits until the extension's status matches `ready`."""
+        page = browser.new_page(viewport={"width": 1100, "height": 640})
+        page.set_default_timeout(60_000)
+        query = {"folder": str(self.workspace)}
+        if file is not None:
+            remote = f"vscode-remote://{self.url.removeprefix('http://')}{file}"
+            query["payload"] = json.dumps([["openFile", remote]])
+        page.goto(f"{self.url}/?{urllib.parse.urlencode(query)}")
+        page.wait_for_selector(".monaco-workbench .explorer-folders-view", timeout=120_000)
+        window = Window(page, self.workspace)
+        window.wait_for_status(ready, timeout=120)
+        return window
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run([*self._base, *arguments], env=self._environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _is_up(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+
+@contextmanager
+def code_server(folder: Path, arguments: tuple[str, ...] = ("--disable-workspace-trust",), **settings: Any) -> Iterator[CodeServer]:
+    """A running code-server with `QUIET` and the given `midfill.*` settings (`_` stands for `.`)."""
+    ours = {f"midfill.{key.replace('_', '.')}": value for key, value in settings.items()}
+    running = CodeServer(folder, {**QUIET, "midfill.python": sys.executable, **ours}, arguments)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium."""
+    executable = program("chromium", "chromium")
+    arguments = [
+        *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+        *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments, timeout=120_000)
+        yield browser
+        browser.close()
+
+
+def _find_code_server() -> str:
+    found = shutil.which(CODE_SERVER)
+    if found is None:
+        message = "needs code-server: install it with `tools/install_vscode.sh .tools/vscode`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

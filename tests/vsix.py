@@ -1,0 +1,31 @@
+"""The VS Code extension, packed as `make vsix` packs it; built when a test needs it first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parent.parent
+NODE = REPO / ".tools" / "vscode" / "bin"
+
+
+@cache
+def built_vsix() -> Path:
+    """The path of the .vsix. Without npm the calling test is skipped, on CI it fails."""
+    path = os.pathsep.join([str(NODE), os.environ["PATH"]])
+    if shutil.which("npm", path=path) is None:
+        message = "npm was not found: install Node.js 22 or newer, or run `tools/install_vscode.sh .tools/vscode`."
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    built = subprocess.run(
+        ["make", "--no-print-directory", "vsix"], cwd=REPO, capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (vsix,) = (REPO / "editors" / "vscode").glob("*.vsix")
+    return vsix
