@@ -24,7 +24,11 @@ def built_vsix() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     built = subprocess.run(
-        ["make", "--no-print-directory", "vsix"], cwd=REPO, capture_output=True, text=True, env={**os.environ, "PATH": path}
+        ["make", "--no-print-directory", "vsix"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
     )
     assert built.returncode == 0, built.stdout + built.stderr
     (vsix,) = (REPO / "editors" / "vscode").glob("*.vsix")

@@ -14,13 +14,14 @@ from typing import Any
 class ScriptedService(ThreadingHTTPServer):
     """Completes a prompt that `target` begins with by the next `lines` lines of `target`.
 
-    With `held`, answers wait until `answer` is set.
+    With `held`, answers wait until `answer` is set. With a `key`, whoever does not show it gets 401.
     """
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0, key: str = "") -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.key = key
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.events: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
@@ -73,6 +74,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.server.key and self.headers["Authorization"] != f"Bearer {self.server.key}":
+            error = {"message": "Unknown API key.", "type": "authentication_error", "code": "invalid_api_key"}
+            self._json(401, {"error": {**error, "param": None}})
+            return
         if self.path == "/v1/events":
             self.server.record(body)
             self._json(202, {})
@@ -114,8 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def scripted_service() -> Iterator[ScriptedService]:
-    service = ScriptedService()
+def scripted_service(port: int = 0, key: str = "") -> Iterator[ScriptedService]:
+    service = ScriptedService(port, key)
     thread = threading.Thread(target=service.serve_forever, daemon=True)
     thread.start()
     try:

@@ -52,7 +52,8 @@ QUIET = {
     "workbench.tips.enabled": False,
 }
 GHOST = """() => {
-  const editor = document.querySelector('.editor-group-container.active .editor-instance, .notebookOverlay .monaco-editor.focused');
+  const editor = document.querySelector(
+    '.notebookOverlay .monaco-editor.focused, .editor-group-container.active .editor-instance');
   if (!editor) return '';
   const all = (selector) => [...editor.querySelectorAll(selector)].map((e) => e.textContent.replaceAll('\\u00a0', ' '));
   const inline = all('.view-lines .ghost-text-decoration, .view-lines .ghost-text-decoration-preview').join('');
@@ -78,28 +79,32 @@ class Window:
         self.workspace = workspace
 
     def open(self, name: str, text: str, line: int = 1, column: int = 0) -> Path:
-        """Opens a new file and puts the cursor on a 0-based line and column."""
+        """Opens a new file through quick open and puts the cursor on a 0-based line and column."""
         path = self.workspace / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(text.encode())
-        self.go_to(f"{path}:{line + 1}:{column + 1}", wait=f'.tab.active[data-resource-name="{path.name}"]')
+        self.quick_open(path, f":{line + 1}:{column + 1}")
         self.page.wait_for_selector(".editor-group-container.active .monaco-editor.focused")
         wait_for("the cursor", lambda: self.cursor() == (line + 1, column + 1))
         return path
 
-    def go_to(self, place: str, wait: str) -> None:
-        """Quick open of an absolute path, with `:line:column`."""
-        self.page.keyboard.press("Control+p")
-        box = self.page.locator(".quick-input-widget input")
-        box.fill(place)
-        self.page.locator(".quick-input-list .monaco-list-row.focused").wait_for()
-        self.page.keyboard.press("Enter")
-        self.page.wait_for_selector(wait)
+    def quick_open(self, path: Path, place: str = "") -> None:
+        self.press("Control+p")
+        self.page.locator(".quick-input-widget input").first.fill(f"{path}{place}")
+        # Before it has looked for the path, the list holds the files that were open lately.
+        self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=path.name).wait_for()
+        self.press("Enter")
+        self.page.wait_for_selector(f'.tab.active[data-resource-name="{path.name}"]')
+
+    def focus_editor(self) -> None:
+        """Puts the keyboard back into the active editor, at its end."""
+        self.page.locator(".editor-group-container.active .view-lines").first.click()
+        self.press("Control+End")
 
     def command(self, title: str) -> None:
         """Runs a command from the palette."""
         self.page.keyboard.press("F1")
-        self.page.locator(".quick-input-widget input").fill(f">{title}")
+        self.page.locator(".quick-input-widget input").first.fill(f">{title}")
         self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=title).wait_for()
         self.page.keyboard.press("Enter")
 
@@ -109,7 +114,7 @@ class Window:
 
     def answer(self, text: str) -> None:
         """Fills the input box that is open."""
-        box = self.page.locator(".quick-input-widget input")
+        box = self.page.locator(".quick-input-widget input").first
         box.fill(text)
         box.press("Enter")
 
@@ -160,14 +165,21 @@ class Window:
     def notifications(self) -> list[str]:
         return self.page.locator(".notification-toast").all_inner_texts()
 
-    def screenshot(self, path: Path) -> None:
-        self.page.screenshot(path=path)
+    def webview(self) -> str:
+        """The text of the page that the active editor shows, such as a Markdown preview."""
+        frames = [frame for frame in self.page.frames if "fake.html" in frame.url or frame.name == "active-frame"]
+        return "\n".join(frame.locator("body").inner_text() for frame in frames)
+
+    def screenshot(self, name: str) -> None:
+        """Keeps a picture where `MIDFILL_SCREENSHOTS` says, if it does."""
+        if folder := os.environ.get("MIDFILL_SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"vscode-{name}.png")
 
 
 class CodeServer:
     """code-server with a profile of its own under `folder`."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any], arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], path: str | None = None) -> None:
         self.folder = folder
         self.workspace = folder / "project"
         self.workspace.mkdir(parents=True)
@@ -186,6 +198,7 @@ class CodeServer:
             **{f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "STATE", "CACHE")},
             "HOME": str(folder),
             "PYTHONPATH": str(REPO),
+            **({"PATH": path} if path else {}),
         }
         self._run("--install-extension", str(built_vsix()))
         self.url = f"http://127.0.0.1:{_free_port()}"
@@ -194,7 +207,7 @@ class CodeServer:
             [
                 *(*self._base, "--auth", "none", "--bind-addr", self.url.removeprefix("http://")),
                 *("--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"),
-                *("--disable-proxy", *arguments),
+                *("--disable-proxy", "--disable-workspace-trust"),
             ],
             env=self._environment,
             stdout=self._log,
@@ -213,18 +226,20 @@ class CodeServer:
             self._process.wait()
         self._log.close()
 
-    def window(self, browser: Browser, file: Path | None = None, ready: str = "ready") -> Window:
-        """A new window with the workspace, and `file` in it; waits until the extension's status matches `ready`."""
+    def window(self, browser: Browser, file: str | None = None, status: str = "ready") -> Window:
+        """A new window with the workspace, and a new, empty `file` open in it; waits for the extension's status."""
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         page.set_default_timeout(60_000)
         query = {"folder": str(self.workspace)}
         if file is not None:
-            remote = f"vscode-remote://{self.url.removeprefix('http://')}{file}"
+            path = self.workspace / file
+            path.touch()
+            remote = f"vscode-remote://{self.url.removeprefix('http://')}{path}"
             query["payload"] = json.dumps([["openFile", remote]])
         page.goto(f"{self.url}/?{urllib.parse.urlencode(query)}")
         page.wait_for_selector(".monaco-workbench .explorer-folders-view", timeout=120_000)
         window = Window(page, self.workspace)
-        window.wait_for_status(ready, timeout=120)
+        window.wait_for_status(status, timeout=180)
         return window
 
     def _run(self, *arguments: str) -> None:
@@ -240,10 +255,10 @@ class CodeServer:
 
 
 @contextmanager
-def code_server(folder: Path, arguments: tuple[str, ...] = ("--disable-workspace-trust",), **settings: Any) -> Iterator[CodeServer]:
-    """A running code-server with `QUIET` and the given `midfill.*` settings (`_` stands for `.`)."""
-    ours = {f"midfill.{key.replace('_', '.')}": value for key, value in settings.items()}
-    running = CodeServer(folder, {**QUIET, "midfill.python": sys.executable, **ours}, arguments)
+def code_server(folder: Path, **settings: Any) -> Iterator[CodeServer]:
+    """A running code-server with `QUIET` and the given `midfill.*` settings."""
+    ours = {f"midfill.{key}": value for key, value in settings.items()}
+    running = CodeServer(folder, {**QUIET, "midfill.python": sys.executable, **ours})
     try:
         yield running
     finally:

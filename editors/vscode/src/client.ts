@@ -39,6 +39,8 @@ export function createClient(
     documentSelector: DOCUMENTS,
     outputChannel: output,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
+    // The server asks for them, too. But on a busy machine it may give up waiting, and must not fall back to defaults.
+    initializationOptions: () => serversPart(vscode.workspace.getConfiguration('midfill')),
     errorHandler: {
       error: () => ({ action: ErrorAction.Continue, handled: true }),
       closed: () => {
@@ -72,9 +74,14 @@ export function focus(client: LanguageClient | undefined, editor: vscode.TextEdi
   }
 }
 
+/** A section comes with its methods when it is not read for the server. */
+function isSetting(key: string, value: unknown): boolean {
+  return typeof value !== 'function' && !CLIENT_SETTINGS.includes(key);
+}
+
 function serversPart(section: unknown): unknown {
   if (typeof section !== 'object' || section === null) {
     return section;
   }
-  return forServer(Object.fromEntries(Object.entries(section).filter(([key]) => !CLIENT_SETTINGS.includes(key))));
+  return forServer(Object.fromEntries(Object.entries(section).filter(([key, value]) => isSetting(key, value))));
 }

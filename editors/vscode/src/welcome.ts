@@ -8,7 +8,8 @@ export async function welcome(state: vscode.Memento): Promise<void> {
     return;
   }
   await state.update(WELCOMED, true);
-  if (!vscode.window.activeTextEditor) {
+  const tabs = vscode.window.tabGroups.all.flatMap((group) => group.tabs);
+  if (!tabs.some((tab) => tab.input instanceof vscode.TabInputText)) {
     return showWalkthrough();
   }
   const show = 'Show how to start';

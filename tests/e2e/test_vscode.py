@@ -1,0 +1,230 @@
+"""The real VS Code with the packed extension and its bundled language server, against a service whose answers are
+known. One window for all: a test opens a file of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.scripted_service import ScriptedService, scripted_service
+from tests.e2e.vscode_editor import CodeServer, Window, chromium, code_server, wait_for
+
+pytestmark = pytest.mark.timeout(600)
+
+ADD = "def add(a, b):\n    return a + b\n"
+BLOCK = "def sign(x):\n    if x < 0:\n        return -1\n    return 1\n"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[ScriptedService]:
+    with scripted_service() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(service: ScriptedService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer]:
+    with code_server(tmp_path_factory.mktemp("vscode"), endpoint=service.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def window(server: CodeServer) -> Iterator[Window]:
+    with chromium() as browser:
+        window = server.window(browser, "start.txt")
+        wait_for("the welcome of the first start", window.notifications)
+        assert "Tab accepts" in window.notifications()[0]
+        window.command("Notifications: Clear All Notifications")
+        yield window
+
+
+@pytest.fixture
+def file_name(request: pytest.FixtureRequest) -> str:
+    """A file that no other test has opened: nothing is in the language server's cache."""
+    return f"{request.node.name.removeprefix('test_')}.py"
+
+
+def events(service: ScriptedService, kind: str) -> list[dict[str, Any]]:
+    return [event for event in service.events if event["event"] == kind]
+
+
+def test_accept_writes_what_is_shown_and_undo_takes_it_back(
+    window: Window, service: ScriptedService, file_name: str
+) -> None:
+    service.follow(ADD)
+    path = window.open(file_name, "def add(a, b):\n", line=1)
+    window.type("    ret")
+    window.wait_for_ghost("urn a + b")
+    window.screenshot("ghost")
+    window.press("Tab")
+    wait_for("the ghost text to be accepted", lambda: not window.ghost())
+    assert window.saved(path) == ADD.removesuffix("\n")
+    wait_for("the acceptance to be reported", lambda: events(service, "accepted"))
+    assert events(service, "shown")[0]["completion_id"] == events(service, "accepted")[0]["completion_id"]
+    window.press("Control+z")
+    assert window.saved(path) == "def add(a, b):\n    ret"
+
+
+def test_accepting_several_lines(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow(BLOCK, lines=3)
+    path = window.open(file_name, "def sign(x):\n", line=1)
+    window.type("    ")
+    window.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
+    window.screenshot("several-lines")
+    window.press("Tab")
+    wait_for("the ghost text to be accepted", lambda: not window.ghost())
+    assert window.saved(path) == BLOCK.removesuffix("\n")
+
+
+def test_line_and_word_are_accepted_and_reported(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow(BLOCK, lines=3)
+    path = window.open(file_name, "def sign(x):\n", line=1)
+    window.type("    ")
+    window.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
+    window.press("Control+Alt+ArrowRight")
+    wait_for("a line to be accepted", lambda: window.ghost().lstrip() == "return -1\n    return 1")
+    wait_for("the line to be reported", lambda: events(service, "partially_accepted"))
+    window.press("Control+ArrowRight", "Control+ArrowRight")
+    wait_for("two words to be accepted", lambda: "return" not in window.ghost().split("\n")[0])
+    assert window.saved(path) == "def sign(x):\n    if x < 0:\n        return"
+    assert not events(service, "accepted")
+
+
+def test_typing_through_needs_no_new_request(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow(ADD)
+    window.open(file_name, "def add(a, b):\n", line=1)
+    window.type("    ret")
+    window.wait_for_ghost("urn a + b")
+    asked = len(service.requests)
+    window.type("urn")
+    assert window.ghost_within(1.0) == {" a + b"}
+    assert len([request for request in service.requests if request["prompt"].endswith("retu")]) == 0
+    assert len(service.requests) <= asked + 1  # what comes after it may be asked for ahead
+
+
+def test_escape_hides_it_and_tab_indents(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow(ADD)
+    path = window.open(file_name, "def add(a, b):\n", line=1)
+    window.type("    ret")
+    window.wait_for_ghost("urn a + b")
+    window.press("Escape")
+    wait_for("the ghost text to go", lambda: not window.ghost())
+    window.press("Tab")
+    assert "return" not in window.saved(path)
+
+
+def test_it_extends_the_popups_entry(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow("first_name = 1\nfirst_number = 2\nprint(first_number)\n")
+    path = window.open(file_name, "first_name = 1\nfirst_number = 2\nprint(", line=2, column=6)
+    window.type("first_nu")
+    window.press("Control+Space")
+    window.wait_for_ghost("mber)")
+    window.screenshot("popup")
+    window.press("Escape")
+    window.wait_for_ghost("mber)")
+    window.press("Tab")
+    wait_for("the ghost text to be accepted", lambda: not window.ghost())
+    assert window.saved(path).endswith("\nprint(first_number)")
+
+
+def test_a_file_with_crlf_keeps_it(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow(BLOCK, lines=3)
+    path = window.open(file_name, "def sign(x):\r\n", line=1)
+    window.type("    ")
+    window.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
+    window.press("Tab")
+    wait_for("the ghost text to be accepted", lambda: not window.ghost())
+    assert window.saved(path) == BLOCK.removesuffix("\n").replace("\n", "\r\n")
+
+
+def test_asking_by_hand_within_a_line(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow("total = first + second * 2\n")
+    window.open(file_name, "total = * 2\n", line=0, column=len("total = "))
+    assert window.ghost_within(1.0) == {""}
+    window.press("Alt+\\")
+    wait_for("ghost text", window.ghost)
+
+
+def test_a_notebooks_cell(window: Window, service: ScriptedService) -> None:
+    service.follow("total = first + second\n")
+    notebook = {
+        "cells": [
+            {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": ["first = 1"]},
+            {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": []},
+        ],
+        "metadata": {"language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    service.follow("first = 1\ntotal = first + 1\n")
+    path = window.workspace / "cells.ipynb"
+    path.write_text(json.dumps(notebook))
+    window.quick_open(path)
+    window.page.locator(".notebookOverlay .cell-editor-container .view-lines").last.click()
+    window.type("total = f")
+    wait_for("ghost text", lambda: window.ghost().startswith("irst + 1"))
+    window.screenshot("notebook")
+    window.press("Tab", "Control+s")
+    wait_for("the cell on the disk", lambda: "total = first + 1" in path.read_text())
+
+
+def test_a_file_of_secrets_is_inactive(window: Window, service: ScriptedService) -> None:
+    service.follow("NAME=value\n")
+    window.open(".env", "\n", line=0)
+    window.type("NAM")
+    window.wait_for_status(r"\.env")
+    assert window.ghost_within(1.0) == {""}
+    assert not service.requests
+    window.screenshot("inactive")
+
+
+def test_settings_take_effect_at_once(window: Window, service: ScriptedService, file_name: str) -> None:
+    service.follow(ADD)
+    window.open(file_name, "def add(a, b):\n", line=1)
+    window.click_status()
+    window.screenshot("menu")
+    window.pick("Switch completions off for python")
+    window.wait_for_status("switched off for python")
+    window.focus_editor()
+    window.type("    ret")
+    assert window.ghost_within(1.0) == {""}
+    window.command("Midfill: Switch Completions On or Off for This Language")
+    window.wait_for_status("ready")
+    window.focus_editor()
+    window.type("u")
+    window.wait_for_ghost("rn a + b")
+    window.command("Midfill: Switch Completions On or Off")
+    window.wait_for_status("Midfill: switched off$")
+    window.command("Midfill: Switch Completions On or Off")
+    window.wait_for_status("ready")
+
+
+def test_the_doctor_tells_in_a_page(window: Window, service: ScriptedService) -> None:
+    window.command("Midfill: Doctor")
+    wait_for("the report", lambda: f"✅ {service.url} is reachable" in window.webview())
+    assert "Last requests" in window.webview()
+    window.screenshot("doctor")
+
+
+def test_a_killed_language_server_comes_back(
+    window: Window, server: CodeServer, service: ScriptedService, file_name: str
+) -> None:
+    service.follow(ADD)
+    window.open(file_name, "def add(a, b):\n", line=1)
+    pattern = f"{server.folder}.*/server/main.py"
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=True).stdout.split()
+    for process in found:
+        os.kill(int(process), signal.SIGKILL)
+    window.wait_for_status("started again in 1 s")
+    window.wait_for_status("ready")
+    window.type("    ret")
+    window.wait_for_ghost("urn a + b")
+
+
+def test_nothing_was_ever_reported_in_a_popup(window: Window) -> None:
+    assert window.notifications() == []

@@ -1,0 +1,53 @@
+"""What somebody meets who installs the .vsix into an untouched VS Code: everything real, bundled model included."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.vscode_editor import CodeServer, chromium, wait_for
+
+# Beginnings that any model trained on Python goes on with; which of them, and how, is the model's business.
+BEGINNINGS = [
+    ("import os\n\n\ndef read_text(path):\n", "    with open(pa"),
+    ("class Point:\n    def __init__(self, x, y):\n", "        self."),
+    ("import json\n\n\ndef load(path):\n    with open(path) as f:\n", "        return json."),
+]
+
+
+@pytest.mark.timeout(600)
+def test_install_open_type_accept(tmp_path: Path) -> None:
+    """No settings, and of Midfill nothing on the PATH: a Python that has the service is found there."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    python = programs / "python3"
+    python.write_text(f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
+    python.chmod(0o755)
+    others = [folder for folder in os.environ["PATH"].split(os.pathsep) if not Path(folder, "midfill-lsp").exists()]
+    server = CodeServer(tmp_path / "profile", {}, path=os.pathsep.join([str(programs), *others]))
+    try:
+        with chromium() as browser:
+            window = server.window(browser, status="Midfill")
+            window.page.get_by_text("Get started with Midfill").first.wait_for()
+            window.screenshot("walkthrough")
+            shown = ""
+            for number, (text, typed) in enumerate(BEGINNINGS):
+                path = window.open(f"unseen_{number}.py", text, line=text.count("\n"))
+                window.wait_for_status("ready", timeout=180)
+                window.type(typed)
+                try:
+                    shown = wait_for("ghost text", window.ghost, timeout=20)
+                    break
+                except AssertionError:
+                    continue
+            assert shown, f"nothing was shown for any beginning; {window.status()}"
+            window.screenshot("first-run")
+            window.press("Tab")
+            wait_for("the ghost text to be accepted", lambda: window.ghost() != shown)
+            assert shown.split("\n")[0] in window.saved(path)
+            assert not [text for text in window.notifications() if "rror" in text]
+    finally:
+        server.close()
