@@ -100,7 +100,7 @@ class _BackendCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         values = {"num_requests_running": 0.0, "num_requests_waiting": 0.0, **self._gauges()}
-        families: dict[str, Metric] = {}
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for full_name, value in sorted(values.items()):
             name, _, labels = full_name.partition("{")
             full = f"{NAMESPACE}_{name}"

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from inference_service.backends.local import LocalBackend
 from inference_service.engine.block_manager import Copy, Lease
 from inference_service.engine.engine import Engine
 from inference_service.engine.kv_pool import KVPool, PagedBatch, quantize_heads, token_bytes
+from inference_service.engine.request import CompletionRequest
 from inference_service.engine.runner import Runner
 from inference_service.engine.scheduler import Work
 from inference_service.engine.sequence import Sequence
@@ -92,3 +94,13 @@ def test_greedy_lines_mostly_agree_and_far_more_tokens_fit(nano, ask):
     assert sum(a == b for a, b in zip(plain, quantized, strict=True)) >= 0.8 * len(prompts)
     assert runner.cache_tokens > 3.5 * float_runner.cache_tokens
     assert runner.cache_type.startswith("int8")
+
+
+async def test_info_tells_what_the_cache_is_and_how_much_it_holds(tiny_model_dir):
+    backend = LocalBackend(str(tiny_model_dir), device="cpu", kv_cache="int8")
+    await backend.start()
+    chunks = [chunk async for chunk in backend.complete(CompletionRequest("def f(x):\n", max_tokens=4))]
+    info = backend.info()
+    await backend.stop()
+    assert chunks[-1].finish_reason == "length"
+    assert info["kv_cache"].startswith("int8") and info["kv_cache_tokens"] > 100_000

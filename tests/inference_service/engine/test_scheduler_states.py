@@ -1,4 +1,4 @@
-"""Any sequence of requests, aborts, failed steps and shrinking memory leaves the scheduler sound, fair and without leak."""
+"""Whatever the order of requests, aborts and failed steps, the scheduler stays sound and fair, and leaks nothing."""
 
 import hypothesis.strategies as st
 from hypothesis import given, settings

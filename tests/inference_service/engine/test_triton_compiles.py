@@ -1,4 +1,4 @@
-"""The Triton kernels compile for real GPUs, though there is none: what the interpreter forgives, a compiler does not."""
+"""The Triton kernels compile for real GPUs, though none is there: the interpreter forgives what a compiler does not."""
 
 import os
 import subprocess
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.full), 90])
+@pytest.mark.full
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_to_machine_code(capability, tmp_path):
     if os.environ.get("CI") != "true":
         pytest.importorskip("triton", reason="Triton is missing (Linux on x86-64 only): pip install triton")
@@ -18,7 +20,7 @@ def test_kernels_compile_to_machine_code(capability, tmp_path):
         env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert int(run.stdout) == 15
