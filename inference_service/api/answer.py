@@ -9,6 +9,7 @@ from typing import Any
 from inference_service.api import results as shapes
 from inference_service.api.results import Result
 from inference_service.api.schemas import CompletionBody
+from inference_service.output_filters.pipeline import Verdict, judge
 
 Tokens = Sequence[tuple[str, float]]
 
@@ -29,8 +30,8 @@ class Answer:
 
     @property
     def held(self) -> bool:
-        """Which choices are told is known only when all candidates have ended."""
-        return self.body.candidates > self.body.n
+        """Which choices are told, or what of them, is known only when all candidates have ended."""
+        return self.body.candidates > self.body.n or self.body.midfill.filters
 
     def whole(self) -> dict[str, Any]:
         """The answer without streaming."""
@@ -40,7 +41,7 @@ class Answer:
         """What the whole answer and the last chunk of a stream end with."""
         return {
             "usage": shapes.usage_json(self.results, self.body.candidates),
-            "midfill": shapes.midfill_json(self.results, self._version),
+            "midfill": shapes.midfill_json(self.results, self._version) | self._filtered(),
         }
 
     def part(self, index: int, text: str, tokens: Tokens = (), reason: str | None = None) -> dict[str, Any]:
@@ -64,9 +65,30 @@ class Answer:
         choices = []
         for index, result in enumerate(self._best()):
             echoed = self.echoed(index)
-            text = echoed + result.text
-            choices.append(self._choice(index, text, result.logprobs, result.finish_reason, len(echoed)))
+            text, tokens = result.text, result.logprobs
+            if self.body.midfill.filters:
+                text = self._verdict(index, result).text
+                tokens = shapes.tokens_of(tokens, len(text))
+            choices.append(self._choice(index, echoed + text, tokens, result.finish_reason, len(echoed)))
         return choices
+
+    def _verdict(self, index: int, result: Result) -> Verdict:
+        body = self.body
+        python = body.language == "python" or (body.path or "").endswith(".py")
+        return judge(
+            result.text,
+            before=body.prompts[index // body.n],
+            after=body.suffix or "",
+            language="python" if python else "",
+            mean_logprob=result.stats.mean_logprob,
+        )
+
+    def _filtered(self) -> dict[str, Any]:
+        """What the filters say of each choice, where they were asked."""
+        if not self.body.midfill.filters:
+            return {}
+        verdicts = [self._verdict(index, result) for index, result in enumerate(self._best())]
+        return {"filtered": [{"reasons": list(one.reasons), "syntax": one.syntax} for one in verdicts]}
 
     def _best(self) -> list[Result]:
         """Of each prompt's candidates the `n` with the highest mean log probability, best first."""

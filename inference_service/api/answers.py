@@ -62,6 +62,13 @@ class Usage(_Answer):
     prompt_tokens_details: PromptTokensDetails
 
 
+class Filtered(_Answer):
+    """What the filters say of one choice."""
+
+    reasons: list[Literal["low_confidence", "secret", "repeated_text", "in_suffix"]]
+    syntax: bool | None = Field(description="whether the file parses with it; null where that is not known")
+
+
 class Accounting(BaseModel):
     """Our own part of the answer: what it cost and which model gave it."""
 
@@ -72,6 +79,7 @@ class Accounting(BaseModel):
     prefill_ms: float = Field(description="longest computation of a prompt")
     decode_ms: float = Field(description="longest generation")
     model_version: str
+    filtered: list[Filtered] | None = Field(None, description="one a choice, where filters were asked for")
 
 
 class CompletionAnswer(_Answer):

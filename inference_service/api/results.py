@@ -28,6 +28,17 @@ class Result:
             self.stats = chunk.stats or Stats(completion_tokens=len(self.logprobs))
 
 
+def tokens_of(tokens: Sequence[tuple[str, float]], chars: int) -> list[tuple[str, float]]:
+    """The first tokens, as far as the first `chars` characters reach."""
+    kept = []
+    for text, value in tokens:
+        if chars <= 0:
+            break
+        kept.append((text, value))
+        chars -= len(text)
+    return kept
+
+
 def confidence(result: Result) -> float:
     """Mean log probability per token, nats; -inf without a token or when it is not a number."""
     mean = result.stats.mean_logprob

@@ -59,6 +59,12 @@ class StreamOptions(_Body):
     include_usage: bool = False
 
 
+class MidfillOptions(_Body):
+    """What OpenAI's API has no field for and what changes the text that comes."""
+
+    filters: bool = False
+
+
 class CompletionBody(_Body):
     """`POST /v1/completions`: OpenAI's text completion and our own fields."""
 
@@ -163,6 +169,12 @@ class CompletionBody(_Body):
         description="a number from 1 to 600000",
     )
     priority: Int = Field(0, ge=-100, le=100, title="smaller goes first", description="an integer from -100 to 100")
+
+    midfill: MidfillOptions = Field(
+        MidfillOptions(),
+        title="`filters` cuts repetition and text that the suffix has, drops secrets and what the model doubts",
+        description="an object with filters, which is true or false",
+    )
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -426,3 +426,16 @@ async def test_a_wait_beyond_the_deadline_is_503_at_once(serve, scripted):
     assert refused.status_code == 503 and refused.json()["error"]["code"] == "saturated"
     assert (await post(api, prompt="x", deadline_ms=20_000)).status_code == 200
     assert (await first).status_code == 200
+
+
+async def test_output_filters_apply_only_where_asked_for(api):
+    asked = {"prompt": "x = 1 +", "suffix": "\n w0 w1 w2\n", "path": "a.py", "logprobs": 1}
+    plain = (await api.client.post("/v1/completions", json=asked)).json()
+    assert plain["choices"][0]["text"] == " w0 w1 w2" and "filtered" not in plain["midfill"]
+    cut = (await api.client.post("/v1/completions", json=asked | {"midfill": {"filters": True}})).json()
+    assert cut["choices"][0]["text"] == "" and cut["choices"][0]["logprobs"]["tokens"] == []
+    assert cut["midfill"]["filtered"] == [{"reasons": ["in_suffix"], "syntax": False}]
+    streamed = await api.client.post("/v1/completions", json=asked | {"midfill": {"filters": True}, "stream": True})
+    assert '"text":""' in streamed.text and "in_suffix" in streamed.text and " w0" not in streamed.text
+    wrong = await api.client.post("/v1/completions", json=asked | {"midfill": {"filters": 1}})
+    assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "midfill"
