@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]*?):[^/\s]*@")
+_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):\S*@|(?<=[?&])(password)=[^&\s]*")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -100,9 +100,14 @@ class Settings:
     def public(self) -> dict[str, Any]:
         """The effective values as JSON-ready data for `/info`, URLs without their passwords."""
         return {
-            name: _PASSWORD.sub(r"\1:***@", value) if isinstance(value, str) else value
+            name: without_password(value) if isinstance(value, str) else value
             for name, value in dataclasses.asdict(self).items()
         }
+
+
+def without_password(url: str) -> str:
+    """`url` for people and logs; rather too little of it is left than too much. Other text stays as it is."""
+    return _PASSWORD.sub(lambda match: f"{match[1]}:***@" if match[2] is None else "password=***", url)
 
 
 def is_loopback(host: str) -> bool:

@@ -20,7 +20,7 @@ from inference_service.guard.key_file import load_keys
 from inference_service.guard.key_ring import KeyRing
 from inference_service.guard.principal import SCOPES
 from inference_service.guard.quotas import Quotas
-from inference_service.settings import Settings, SettingsError, is_loopback
+from inference_service.settings import Settings, SettingsError, is_loopback, without_password
 from inference_service.storage import location
 
 if TYPE_CHECKING:
@@ -113,9 +113,8 @@ def _spool_folder(settings: Settings, url: str) -> Path:
     """Of one database only: what was meant for another must not be shipped to it."""
     if settings.spool_dir:
         return Path(settings.spool_dir)
-    path = location.sqlite_path(url)
-    return (
-        Path(f"{path}.spool")
-        if path
-        else location.data_folder() / f"spool-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-    )
+    if path := location.sqlite_path(url):
+        return Path(f"{path}.spool")
+    # Without the password, which may change while something waits.
+    name = hashlib.sha256(without_password(url).encode()).hexdigest()[:12]
+    return location.data_folder() / f"spool-{name}"

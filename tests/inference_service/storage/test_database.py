@@ -76,10 +76,20 @@ def test_a_server_that_is_gone_is_one_sentence_without_the_password(capsys):
     assert "127.0.0.1:9/db cannot be used" in said and "secret-word" not in said and said.count("\n") == 1
 
 
-def test_info_shows_urls_without_passwords():
-    settings = Settings(database="postgresql://u:pa:ss@h:5432/db", redis="redis://:pass@h:6379/0")
-    shown = settings.public()
-    assert shown["database"] == "postgresql://u:***@h:5432/db" and shown["redis"] == "redis://:***@h:6379/0"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:pa:ss@h:5432/db", "postgresql://u:***@h:5432/db"),
+        ("postgresql://u:p/a@ss@h/db?x=1", "postgresql://u:***@h/db?x=1"),
+        ("postgresql://h/db?user=u&password=pass&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("redis://:pass@h:6379/0", "redis://:***@h:6379/0"),
+        ("sqlite:////var/lib/midfill.sqlite", "sqlite:////var/lib/midfill.sqlite"),
+        ("127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_info_shows_urls_without_passwords(url, shown):
+    assert Settings(database=url).public()["database"] == shown
+    assert Settings(redis=url).public()["redis"] == shown
 
 
 def test_the_default_file_counts_only_where_it_exists(tmp_path, monkeypatch):
