@@ -26,7 +26,7 @@ class Windows:
     async def take(self, limit: str, key: str, most: int, amount: int) -> tuple[bool, float]:
         item = _item(most)
         granted = await self._limiter.hit(item, limit, key, cost=amount)
-        ends = float((await self._limiter.get_window_stats(item, limit, key)).reset_time)
+        ends = float(await self._storage.get_expiry(item.key_for(limit, key)))
         if granted:
             return True, ends
         await self.add(limit, key, most, -amount)
