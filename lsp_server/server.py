@@ -131,6 +131,12 @@ class MidfillServer(LanguageServer):
         self._getting_ready = asyncio.ensure_future(self._make_ready(uri))
 
     async def _make_ready(self, uri: str) -> None:
+        try:
+            await self._prepare(uri)
+        except Exception:  # nobody waits for it, and completions work without
+            _log_internal_error()
+
+    async def _prepare(self, uri: str) -> None:
         client = self.connection.client
         if client is not None and client is not self._measured:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 # A piece longer than that would hold up the event loop while it is parsed.
 _LONGEST_PIECE = 12_000
@@ -18,7 +19,7 @@ _HEAD = re.compile(
 def python_pieces(text: str) -> Iterator[str]:
     """`text` cut at its top-level `def` and `class` statements, decorators left out, so that each parses alone."""
     starts = [match.start() for match in re.finditer(r"^(?:async def|def|class)\b", text, re.MULTILINE)]
-    for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
+    for start, stop in pairwise([*starts, len(text)]):
         # The next top-level statement ends it: a line that begins at column 0 and is no closing bracket.
         end = re.compile(r"\n(?=[^\s#)\]}])").search(text, start)
         yield text[start : min(stop, end.start() + 1 if end else stop)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lsp_server.context.imports import Import, imports_of
 from lsp_server.context.signatures import headings, python_pieces, python_signature
@@ -43,6 +45,11 @@ x = 1
 '''
 
 
+LINES = st.lists(
+    st.sampled_from(["def f(a):\n", "class C:\n", "    pass\n", "x = 1\n", "@d\n", ")\n", "\n"]), max_size=12
+).map("".join)
+
+
 def signatures(names: set[str]) -> str:
     return "\n".join(filter(None, (python_signature(piece, names) for piece in python_pieces(MODULE))))
 
@@ -78,6 +85,13 @@ def test_what_does_not_parse_is_left_out_and_the_rest_is_not() -> None:
 )  # fmt: skip
 def test_other_languages_by_their_declarations(text: str, names: set[str], expected: str) -> None:
     assert headings(text, names) == expected
+
+
+@given(LINES)
+def test_any_file_comes_apart(text: str) -> None:
+    for piece in python_pieces(text):
+        assert piece in text
+        python_signature(piece, set())
 
 
 def test_python_imports_name_files_in_the_workspace() -> None:
