@@ -46,6 +46,9 @@ def _serve() -> int:
     # Importing the LSP types makes some 100 000 objects, nearly all of which stay: looking through them again
     # and again would be a quarter of the time to `initialize`. server.py collects once, after it.
     gc.disable()
+    from lsp_server import memory
+
+    memory.give_back_large_blocks()
     from lsp_server import logs
     from lsp_server.server import build
 

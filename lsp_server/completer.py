@@ -233,7 +233,9 @@ class Completer:
         flow = self._shown_last
         if flow is not None and flow.shown is not None and flow.shown.completion_id == completion_id:
             flow.rest()
-            flow.dwelling = asyncio.get_running_loop().call_later(DWELL_S, self._ask_ahead, flow, flow.shown)
+            # Who types slowly is not looking yet.
+            dwell_s = min(max(DWELL_S, 2 * (self._rhythm.gap_s or 0.0)), 1.0)
+            flow.dwelling = asyncio.get_running_loop().call_later(dwell_s, self._ask_ahead, flow, flow.shown)
 
     def _ask_ahead(self, flow: Flow, shown: Shown) -> None:
         prefix, suffix = shown.prefix + shown.text, shown.suffix[shown.replaces :]

@@ -29,6 +29,7 @@ from lsp_server.feedback import Feedback
 from lsp_server.idle import Idle
 from lsp_server.ignore import ignored_by
 from lsp_server.journal import Journal
+from lsp_server.memory import trim
 from lsp_server.popup import LONGEST_WAIT_S, to_popup
 from lsp_server.status import Status
 
@@ -133,6 +134,7 @@ class MidfillServer(LanguageServer):
     async def _make_ready(self, uri: str) -> None:
         try:
             await self._prepare(uri)
+            trim()
         except Exception:  # nobody waits for it, and completions work without
             _log_internal_error()
 
@@ -231,6 +233,7 @@ def _lifecycle(server: MidfillServer) -> None:
         gc.collect()
         gc.freeze()
         gc.enable()
+        trim()
         workspace = server.client_capabilities.workspace
         changes = workspace.did_change_configuration if workspace else None
         if changes and changes.dynamic_registration:

@@ -58,8 +58,8 @@ class Outcome:
     computed: int = 0
 
 
-def trace_of(path: Path, keystrokes: int) -> Trace:
-    """About `keystrokes` characters from the first half of the file."""
+def trace_of(path: Path, keystrokes: int, pace: float) -> Trace:
+    """About `keystrokes` characters from the first half of the file, with pauses `pace` times as long as usual."""
     text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
     begin = text.rfind("\n", 0, len(text) // 3) + 1
     # Whole lines, so that nothing stands right of the cursor.
@@ -69,7 +69,7 @@ def trace_of(path: Path, keystrokes: int) -> Trace:
     pauses = []
     for char in typed:
         median = 0.45 if char == "\n" else 0.2 if char in " .([{:" else 0.13
-        pauses.append(min(max(median * math.exp(chance.gauss(0, 0.45)), 0.05), 2.0))
+        pauses.append(pace * min(max(median * math.exp(chance.gauss(0, 0.45)), 0.05), 2.0))
     return Trace(text[:begin], typed, text[end:], pauses)
 
 
@@ -192,8 +192,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare the language server with simpler clients.")
     parser.add_argument("--file", type=Path, required=True, help="a source file that the model has not seen")
     parser.add_argument("--keystrokes", type=int, default=150)
+    parser.add_argument("--pace", type=float, default=1.0, help="longer pauses, on a machine that is busy")
     options = parser.parse_args()
-    trace = trace_of(options.file, options.keystrokes)
+    trace = trace_of(options.file, options.keystrokes, options.pace)
     clients: dict[str, Callable[[str], Outcome]] = {
         "every keystroke": lambda url: asyncio.run(simpler(trace, url, "every.py", 0.0, cached=False)),
         "250 ms debounce": lambda url: asyncio.run(simpler(trace, url, "fixed.py", 0.25, cached=True)),

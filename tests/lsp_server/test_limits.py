@@ -17,7 +17,7 @@ from lsp_server.settings import Settings
 from tests.lsp_server.scripted_service import Reply, ScriptedService
 from tests.lsp_server.session import AUTOMATIC, Session
 
-LINE = "    total_{0} = compute_price(order_{0}, customer.discount) + 1\n"
+LINE = "    total_{0} = price(order_{0})  # {0}\n"
 HUGE = "".join(LINE.format(number) for number in range(50_000))
 BLOCKED_MS = 15.0
 RESIDENT_KB = 60 * 1024
