@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
@@ -87,7 +87,8 @@ TABLES = {Completion: "completions", Event: "events", Texts: "completion_texts"}
 
 def to_line(record: Record) -> bytes:
     """One line of the spool: the table and the row. NUL is left out, which PostgreSQL's text cannot hold."""
-    row = {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in asdict(record).items()}
+    values = ((name, getattr(record, name)) for name in record.__dataclass_fields__)
+    row = {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in values}
     return json.dumps([TABLES[type(record)], row], separators=(",", ":")).encode() + b"\n"
 
 

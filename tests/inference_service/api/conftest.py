@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import queue
 import signal
@@ -101,6 +102,16 @@ async def live() -> AsyncIterator[Callable[..., Any]]:
             return await stack.enter_async_context(_on_socket(backend or ScriptedBackend(), **settings))
 
         yield start
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """For a test that starts the service in this process, which takes over all logging."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 class Process:

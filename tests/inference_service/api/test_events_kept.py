@@ -296,7 +296,7 @@ def test_a_plain_start_keeps_no_file(start_process, tmp_path):
         (["--database", "sqlite:////tmp", "--port", "0"], "cannot use the database file /tmp"),
     ],
 )
-def test_a_place_that_cannot_be_used_is_one_sentence(flags, says, capsys):
+def test_a_place_that_cannot_be_used_is_one_sentence(flags, says, capsys, logging_restored):
     assert main(["--port", "0", *flags]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1

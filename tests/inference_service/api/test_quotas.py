@@ -212,7 +212,7 @@ async def test_a_dead_replica_gives_its_places_back(make_key, database, redis_se
     await living.close()
 
 
-def test_a_bad_redis_url_is_one_sentence(capsys, database):
+def test_a_bad_redis_url_is_one_sentence(capsys, database, logging_restored):
     assert main(["--port", "0", "--database", database, "--redis", "http://:secret-word@h"]) == 2
     said = capsys.readouterr().err
     assert "redis must be redis://" in said and "secret-word" not in said and said.count("\n") == 1
