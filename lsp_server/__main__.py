@@ -26,6 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--endpoint", metavar="URL", help='the service, or "local" (the default)')
+        command.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            help="another setting, as `midfill-lsp settings` lists them, for example tls.caBundle=company.pem",
+        )
         if name == "complete":
             command.add_argument("place", metavar="FILE:LINE:COL", help="line and column count from 1")
     commands.add_parser("settings", help="print all settings as JSON")
@@ -38,8 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "settings":
         return terminal.print_settings()
     if options.command == "doctor":
-        return terminal.doctor(options.endpoint)
-    return terminal.complete(options.place, options.endpoint)
+        return terminal.doctor(options.endpoint, options.set)
+    return terminal.complete(options.place, options.endpoint, options.set)
 
 
 def _serve() -> int:

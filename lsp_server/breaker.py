@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 THRESHOLD = 3
@@ -10,13 +11,21 @@ LONGEST_DELAY_S = 30.0
 
 
 class CircuitBreaker:
-    """Closed; after 3 failures in a row open for 1 s, 2 s, 4 s … 30 s; then one probe decides.
+    """Closed; after `threshold` failures in a row open for 1 s, 2 s, 4 s … 30 s; then one probe decides.
 
-    `clock` returns seconds.
+    Each delay is up to a quarter longer or shorter, so that a team's editors do not come back all at once.
+    `clock` returns seconds, `chance` a number from 0 to 1.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        threshold: int = THRESHOLD,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self._clock = clock
+        self._threshold = threshold
+        self._chance = chance
         self._failures = 0
         self._open_until: float | None = None
         self._probing = False
@@ -41,8 +50,9 @@ class CircuitBreaker:
         self._failures += 1
         self._probing = False
         delay = 0.0
-        if self._failures >= THRESHOLD:
-            delay = min(FIRST_DELAY_S * 2.0 ** (self._failures - THRESHOLD), LONGEST_DELAY_S)
+        if self._failures >= self._threshold:
+            doublings = min(self._failures - self._threshold, 10)
+            delay = min(FIRST_DELAY_S * 2.0**doublings, LONGEST_DELAY_S) * (0.75 + 0.5 * self._chance())
         if retry_after_s is not None:
             delay = max(delay, min(retry_after_s, LONGEST_DELAY_S))
         if delay:
@@ -51,6 +61,11 @@ class CircuitBreaker:
     def abandoned(self) -> None:
         """The request was cancelled: nothing was learnt, and another may probe."""
         self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are refused, or the next one is a probe."""
+        return self._open_until is not None
 
     @property
     def wait_s(self) -> float:

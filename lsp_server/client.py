@@ -8,21 +8,28 @@ is made, to keep it out of the time to `initialize`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import re
 import ssl
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
+from lsp_server.network import Network
+from lsp_server.redact import prepare, redact
 from lsp_server.sse import EventDecoder
+from lsp_server.tokens import TokenError, Tokens
 
 if TYPE_CHECKING:
     import httpx
 
+E = TypeVar("E", bound=BaseException)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 # A completion is a few hundred characters; anything near this is not one.
@@ -30,7 +37,7 @@ _LONGEST_STREAM = 1_000_000
 # The service's own limits; a deep path is most useful at its end.
 _LONGEST_PATH = 1024
 _LONGEST_LANGUAGE = 64
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_CANCEL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ class ServiceFault(Exception):
     """The service gave no usable answer. The message is a sentence for the user and holds no code.
 
     `status` is the HTTP status or None; `retry_after_s` is what the service asked for; `lasting` is True
-    where the next request would have fared no better, so that the breaker should count it.
+    where the next request would have fared no better, so that the breaker should count it; `unreachable` is True
+    where nobody answered at all.
     """
 
     def __init__(
@@ -89,43 +97,53 @@ class ServiceFault(Exception):
         status: int | None = None,
         retry_after_s: float | None = None,
         lasting: bool = True,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after_s = retry_after_s
         self.lasting = lasting
+        self.unreachable = unreachable
 
 
 class ServiceClient:
-    """One service at `base_url`. `token` may be empty; `timeout_ms` bounds a whole completion."""
+    """One service at `base_url`. `timeout_ms` bounds a whole completion; `redacts` keeps secrets from being sent.
 
-    def __init__(self, base_url: str, token: str, timeout_ms: int) -> None:
-        import httpx
+    Raises NetworkSettingsError when a file that `network` names cannot be used.
+    """
 
+    def __init__(
+        self,
+        base_url: str,
+        tokens: Tokens,
+        timeout_ms: int,
+        network: Network = Network(),  # noqa: B008 (frozen)
+        redacts: bool = True,
+    ) -> None:
         self.base_url = base_url
+        self._tokens = tokens
         self._timeout_s = timeout_ms / 1000
-        parts = urlsplit(base_url)
-        # For plain http the trust store is not loaded: it costs time and memory.
-        verify = ssl.create_default_context() if parts.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 3.0)),
-            verify=verify,
-            # A proxy from the environment must not stand between us and this very machine.
-            trust_env=parts.hostname not in _LOOPBACK,
-        )
+        self._redacts = redacts
+        if redacts:
+            prepare()
+        self._http = network.client(base_url, self._timeout_s)
+        self._cancelling: set[asyncio.Task[None]] = set()
 
     async def complete(
         self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
     ) -> Completion | None:
-        """Stream one completion to its end, handing each piece to `on_text`; None if the service superseded it.
+        """Stream one completion to its end, each piece to `on_text`; None if the service superseded it.
 
         Cancelling the task closes the connection. Raises ServiceFault for anything but a whole answer.
         """
+        prefix, suffix = _well_formed(request.prefix), _well_formed(request.suffix)
+        if self._redacts:
+            # Together, because the cursor may stand inside a key.
+            clean = redact(prefix + suffix)
+            prefix, suffix = clean[: len(prefix)], clean[len(prefix) :]
         body: dict[str, Any] = {
-            "prompt": _well_formed(request.prefix),
-            "suffix": _well_formed(request.suffix),
+            "prompt": prefix,
+            "suffix": suffix,
             "path": _well_formed(request.path)[-_LONGEST_PATH:],
             "language": _well_formed(request.language)[:_LONGEST_LANGUAGE],
             "mode": request.mode,
@@ -138,7 +156,7 @@ class ServiceClient:
         }
         if request.context:
             body["context"] = [
-                {"path": _well_formed(file.path)[-_LONGEST_PATH:], "text": _well_formed(file.text)}
+                {"path": _well_formed(file.path)[-_LONGEST_PATH:], "text": self._clean(file.text)}
                 for file in request.context
             ]
         if request.priority:
@@ -155,50 +173,38 @@ class ServiceClient:
     ) -> Completion | None:
         import httpx
 
+        stream = _Stream(self.base_url, on_text)
         try:
-            async with self._http.stream("POST", "/v1/completions", json=body, headers=headers) as response:
-                if response.status_code == 409:
-                    return None
-                if response.status_code != 200:
-                    raise _fault(self.base_url, response, await response.aread())
-                return await self._collect(response, on_text)
+            for attempt in (1, 2):
+                token = await self._token()
+                signed = {**headers, **_authorization(token)}
+                async with self._http.stream("POST", "/v1/completions", json=body, headers=signed) as response:
+                    if response.status_code == 401 and attempt == 1 and await self._has_another(token):
+                        continue
+                    if response.status_code == 409:
+                        return None
+                    if response.status_code != 200:
+                        raise _fault(self.base_url, response, await response.aread())
+                    return await stream.collect(response)
+            raise AssertionError("unreachable: the second attempt returns or raises")
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise _transport_fault(self.base_url, error) from error
+        except asyncio.CancelledError:
+            # The closed connection says so too, but a proxy on the way may keep its own one open.
+            if stream.completion_id:
+                self._cancel_later(stream.completion_id)
+            raise
 
-    async def _collect(self, response: httpx.Response, on_text: Callable[[str], None]) -> Completion | None:
-        decoder = EventDecoder()
-        texts: list[str] = []
-        completion_id, finish, confidence, queue_ms = "", None, None, 0.0
-        received = 0
-        async for chunk in response.aiter_bytes():
-            received += len(chunk)
-            if received > _LONGEST_STREAM:
-                break
-            try:
-                for payload in decoder.feed(chunk):
-                    if payload == "[DONE]":
-                        if finish is None:
-                            break
-                        if finish == "shutdown":
-                            raise ServiceFault(f"{self.base_url} is shutting down", lasting=False)
-                        if finish in ("superseded", "cancelled"):
-                            return None
-                        return Completion(completion_id, "".join(texts), finish, confidence, queue_ms)
-                    event = json.loads(payload)
-                    if "error" in event:
-                        raise ServiceFault(f"{self.base_url} stopped: {_message(event)}")
-                    completion_id = str(event["id"])
-                    choice = event["choices"][0]
-                    texts.append(str(choice["text"]))
-                    on_text(texts[-1])
-                    finish = choice.get("finish_reason") or finish
-                    told = event.get("midfill", {})
-                    if isinstance(logprob := told.get("mean_logprob"), int | float):
-                        confidence = math.exp(min(logprob, 0.0))
-                    queue_ms = float(told.get("queue_ms") or 0.0)
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                raise ServiceFault(f"{self.base_url} sent something that is not a completion stream") from error
-        raise ServiceFault(f"{self.base_url} broke off in the middle of an answer")
+    def _cancel_later(self, completion_id: str) -> None:
+        task = asyncio.ensure_future(self._cancel(completion_id))
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+    async def _cancel(self, completion_id: str) -> None:
+        # Without an answer there is nothing to do about it: the service notices the closed connection.
+        with contextlib.suppress(ServiceFault, TimeoutError):
+            async with asyncio.timeout(_CANCEL_S):
+                await self._call("DELETE", f"/v1/completions/{quote(completion_id, safe='')}", None)
 
     async def post_event(self, completion_id: str, event: str, accepted_chars: int | None = None) -> None:
         """Report what became of a completion. Raises ServiceFault."""
@@ -240,13 +246,18 @@ class ServiceClient:
 
     async def close(self) -> None:
         """Close all connections; streams in progress fail."""
+        await asyncio.gather(*self._cancelling)
         await self._http.aclose()
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         import httpx
 
         try:
-            response = await self._http.request(method, path, json=body)
+            token = await self._token()
+            response = await self._http.request(method, path, json=body, headers=_authorization(token))
+            if response.status_code == 401 and await self._has_another(token):
+                token = await self._token()
+                response = await self._http.request(method, path, json=body, headers=_authorization(token))
         except httpx.HTTPError as error:
             raise _transport_fault(self.base_url, error) from error
         if response.is_error:
@@ -255,6 +266,74 @@ class ServiceClient:
             return response.json() if response.content else None
         except ValueError:
             return None
+
+    def _clean(self, text: str) -> str:
+        return _redacted_file(text) if self._redacts else _well_formed(text)
+
+    async def _token(self) -> str:
+        try:
+            return await self._tokens.get()
+        except TokenError as error:
+            raise ServiceFault(str(error)) from error
+
+    async def _has_another(self, refused: str) -> bool:
+        """Whether there is a key besides the one that the service refused."""
+        return self._tokens.refused(refused) and await self._token() != refused
+
+
+class _Stream:
+    """Reads one answer. `completion_id` is known after its first piece."""
+
+    def __init__(self, base_url: str, on_text: Callable[[str], None]) -> None:
+        self.base_url = base_url
+        self.completion_id = ""
+        self._on_text = on_text
+
+    async def collect(self, response: httpx.Response) -> Completion | None:
+        """The whole answer; None if it was superseded. Raises ServiceFault."""
+        decoder = EventDecoder()
+        texts: list[str] = []
+        finish, confidence, queue_ms = None, None, 0.0
+        received = 0
+        async for chunk in response.aiter_bytes():
+            received += len(chunk)
+            if received > _LONGEST_STREAM:
+                break
+            try:
+                for payload in decoder.feed(chunk):
+                    if payload == "[DONE]":
+                        if finish is None:
+                            break
+                        if finish == "shutdown":
+                            raise ServiceFault(f"{self.base_url} is shutting down", lasting=False)
+                        if finish in ("superseded", "cancelled"):
+                            return None
+                        return Completion(self.completion_id, "".join(texts), finish, confidence, queue_ms)
+                    event = json.loads(payload)
+                    if "error" in event:
+                        raise ServiceFault(f"{self.base_url} stopped: {_message(event)}")
+                    self.completion_id = str(event["id"])
+                    choice = event["choices"][0]
+                    texts.append(str(choice["text"]))
+                    self._on_text(texts[-1])
+                    finish = choice.get("finish_reason") or finish
+                    told = event.get("midfill", {})
+                    if isinstance(logprob := told.get("mean_logprob"), int | float):
+                        confidence = math.exp(min(logprob, 0.0))
+                    queue_ms = float(told.get("queue_ms") or 0.0)
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                raise ServiceFault(f"{self.base_url} sent something that is not a completion stream") from error
+        raise ServiceFault(f"{self.base_url} broke off in the middle of an answer")
+
+
+@lru_cache(maxsize=64)
+def _redacted_file(text: str) -> str:
+    """The same parts of other files go along with many requests."""
+    return redact(_well_formed(text))
+
+
+def _authorization(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _well_formed(text: str) -> str:
@@ -265,27 +344,58 @@ def _well_formed(text: str) -> str:
 def _transport_fault(base_url: str, error: Exception) -> ServiceFault:
     import httpx
 
+    # Only classes and OpenSSL's reason: httpx' messages may quote what was received.
+    if refusal := _cause(error, ssl.SSLError):
+        return distrusted(base_url, refusal)
+    if isinstance(error, httpx.ProxyError):
+        return ServiceFault(
+            f"the proxy does not let us reach {base_url}: check midfill.proxy, HTTPS_PROXY and NO_PROXY",
+            unreachable=True,
+        )
     if isinstance(error, httpx.ConnectError):
-        return ServiceFault(f"no service answers at {base_url}: check midfill.endpoint, or start the service")
+        return ServiceFault(
+            f"no service answers at {base_url}: check midfill.endpoint, or start the service", unreachable=True
+        )
     if isinstance(error, httpx.TimeoutException):
-        return ServiceFault(f"{base_url} did not answer in time")
-    # Only the class: httpx' messages may quote what was received.
+        return ServiceFault(f"{base_url} did not answer in time", unreachable=True)
     return ServiceFault(f"the connection to {base_url} failed ({type(error).__name__})")
+
+
+def distrusted(base_url: str, error: ssl.SSLError) -> ServiceFault:
+    """What to do about a TLS handshake that failed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = (
+            f"the certificate of {base_url} is not trusted ({error.verify_message}): install its authority in the "
+            "operating system, or name its file in midfill.tls.caBundle"
+        )
+    else:
+        text = (
+            f"{base_url} and this machine cannot agree on TLS ({error.reason or 'no reason given'}): "
+            "check midfill.tls.clientCert and midfill.endpoint"
+        )
+    return ServiceFault(text, unreachable=True)
+
+
+def _cause(error: BaseException, kind: type[E]) -> E | None:
+    """The exception of that kind among the causes of `error`."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, kind):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _fault(base_url: str, response: httpx.Response, content: bytes) -> ServiceFault:
     status = response.status_code
-    try:
-        retry_after = float(response.headers["Retry-After"])
-    except (KeyError, ValueError):
-        retry_after = None
+    retry_after = _seconds(response.headers.get("Retry-After", ""))
     try:
         said = _message(json.loads(content))
     except ValueError:
         said = ""
     detail = f": {said}" if said else ""
     text = {
-        401: f"{base_url} wants a valid API key (set MIDFILL_TOKEN){detail}",
+        401: f"{base_url} wants a valid API key (set MIDFILL_TOKEN, midfill.tokenFile or midfill.tokenCommand){detail}",
         403: f"the API key is not allowed to ask {base_url} for completions{detail}",
         404: f"{base_url} has no such model or is not a Midfill service{detail}",
         413: f"{base_url} found the request too large{detail}",
@@ -293,6 +403,20 @@ def _fault(base_url: str, response: httpx.Response, content: bytes) -> ServiceFa
         503: f"{base_url} is busy or loading{detail}",
     }.get(status, f"{base_url} answered with status {status}{detail}")
     return ServiceFault(text, status=status, retry_after_s=retry_after, lasting=status not in (400, 413))
+
+
+def _seconds(retry_after: str) -> float | None:
+    """What a Retry-After header says, which is seconds or a date; None where it says nothing."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        wait = float(retry_after)
+    except ValueError:
+        try:
+            wait = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(wait, 0.0) if math.isfinite(wait) else None
 
 
 def _message(answer: object) -> str:

@@ -198,7 +198,7 @@ class Completer:
     async def _ask(
         self, flow: Flow, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
     ) -> Cached:
-        reason = self._connection.unavailable() or (None if by_hand else gates.unwanted(request))
+        reason = self._connection.unavailable() or (None if by_hand else gates.unwanted(request, self.settings))
         if reason:
             raise Nothing(reason)
         line = request.prefix[request.prefix.rfind("\n") + 1 :]
@@ -312,32 +312,15 @@ class Completer:
         self._cache.put(request.uri, spot.prefix, spot.suffix, cached)
 
     async def _fetch(self, request: CompletionRequest, on_text: Callable[[str], None]) -> Completion:
-        client, breaker = self._connection.client, self._connection.breaker
-        assert client is not None
-        if not breaker.allow():
-            raise ServiceFault(f"the service failed repeatedly; next attempt in {breaker.wait_s:.0f} s")
         self._status.busy(+1)
         try:
-            completion = await client.complete(request, on_text)
+            completion = await self._connection.complete(request, on_text)
         except ServiceFault as fault:
-            if fault.lasting:
-                breaker.failure(fault.retry_after_s)
-            else:
-                breaker.success()
             if fault.status in (429, 503):
                 self._load.refused(fault.retry_after_s)
-            log.warning("%s", fault)
-            if client is self._connection.client:
-                self._status.set("Warning", str(fault))
-            raise
-        except asyncio.CancelledError:
-            breaker.abandoned()
             raise
         finally:
             self._status.busy(-1)
-        breaker.success()
-        if client is self._connection.client:
-            self._status.set("Normal")
         if completion is None:
             raise ServiceFault("superseded by a newer request of this document")
         self._load.queued(completion.queue_ms)

@@ -18,7 +18,7 @@ def closed(request: Snapshot, settings: Settings) -> str | None:
     """Gates that hold for everything, cached completions and requests by hand included."""
     if not settings.enable:
         return "completions are switched off (midfill.enable or midfill.toggle)"
-    if request.language in settings.disabled_languages:
+    if _is_off(request.language, settings.disabled_languages):
         return f"language {request.language} is switched off (midfill.disabledLanguages)"
     glob = ignored_by(request.file, settings.disabled_globs)
     if glob is not None:
@@ -37,9 +37,25 @@ def _scope_off(request: Snapshot, settings: Settings) -> str | None:
     return None
 
 
-def unwanted(request: Snapshot) -> str | None:
+def unwanted(request: Snapshot, settings: Settings) -> str | None:
     """Gates for requests that the editor made by itself."""
+    if settings.trigger == "manual":
+        return "completions are shown only when asked by hand (midfill.trigger)"
     rest = rest_of_line(request.suffix)
+    if not request.before[request.before.rfind("\n") + 1 :].strip():
+        if not settings.leading_whitespace:
+            return "the cursor is in leading whitespace (midfill.leadingWhitespace)"
+        if rest.strip():
+            return "Tab indents the line here; ask by hand to complete"
     if not CLOSING_REST.fullmatch(rest):
         return "the cursor is in the middle of a line; ask by hand to complete here"
     return None
+
+
+def _is_off(language: str, patterns: tuple[str, ...]) -> bool:
+    """The last of `patterns` that names the language decides: itself, "*" for all, "!" for not."""
+    off = False
+    for pattern in patterns:
+        if pattern.removeprefix("!") in (language, "*"):
+            off = not pattern.startswith("!")
+    return off

@@ -54,6 +54,12 @@ def ignored_by(file: str, user_globs: Iterable[str] = ()) -> str | None:
     return decided
 
 
+def allowed_by(file: str, user_globs: Iterable[str]) -> bool:
+    """Whether the last of `user_globs` that matches allows `file` again (`!glob`)."""
+    matching = [glob for glob in user_globs if _pattern(glob.removeprefix("!")).fullmatch(file)]
+    return bool(matching) and matching[-1].startswith("!")
+
+
 @lru_cache(maxsize=512)
 def _pattern(glob: str) -> re.Pattern[str]:
     out = []

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+log = logging.getLogger(__name__)
+
+LOG_MARK = "request: "
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,10 @@ class Journal:
 
     def note(self, path: str, took_s: float, outcome: str) -> None:
         """Remember an outcome: "shown …" or why nothing was."""
-        self._records.append(Record(self._wall_clock(), PurePosixPath(path).name, took_s * 1000, outcome))
+        record = Record(self._wall_clock(), PurePosixPath(path).name, took_s * 1000, outcome)
+        self._records.append(record)
+        # From here `midfill-lsp doctor` reads it, which is another process.
+        log.info("%s%s: %s (%.0f ms)", LOG_MARK, record.name, outcome, record.took_ms)
 
     def filtered(self, names: Iterable[str]) -> None:
         """These filters cut something from an answer."""

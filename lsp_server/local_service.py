@@ -1,150 +1,154 @@
-"""The embedded service: the inference service as a child process on loopback, started and looked after."""
+"""The embedded service: found, or started once per user, and held for as long as this language server runs."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import logging
 import os
-import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from lsp_server.client import ServiceClient, ServiceFault
-from lsp_server.logs import RotatingBytes
+from lsp_server import local_record
 
 log = logging.getLogger(__name__)
 
 MISSING = 'the local service is not installed: pip install "midfill[serve]", or set midfill.endpoint to a service'
 STARTING = "the local service is starting"
-_POLL_S = 0.2
-_STOP_S = 3.0
-_FIRST_DELAY_S = 1.0
+_POLL_S = 0.1
+_FIRST_DELAY_S = 2.0
 _LONGEST_DELAY_S = 30.0
+_CONNECT_S = 2.0
+
+
+@dataclass(frozen=True)
+class LocalState:
+    """With a base URL the service can be asked, with `token` as its key; else `message` says why not."""
+
+    base_url: str | None
+    token: str
+    message: str
+    failed: bool
 
 
 class LocalService:
-    """Keeps one child running until `stop`.
+    """Stays connected to the host of the local service, and starts one where there is none, until `stop`.
 
-    `on_change(base_url, message, failed)` is called when its state changes: with a base URL and no message
-    when it is ready, else with None and a sentence why it is not. Host and port are appended to `command`.
+    `on_change` is called when the state changes. The host goes on for `idle_s` seconds after its last guest.
     """
 
     def __init__(
         self,
         log_path: Path,
-        on_change: Callable[[str | None, str, bool], None],
+        on_change: Callable[[LocalState], None],
+        idle_s: float,
         command: Sequence[str] = (sys.executable, "-P", "-m", "inference_service"),
         requires: str = "torch",
     ) -> None:
         self._log_path = log_path
+        self._folder = log_path.parent
         self._on_change = on_change
+        self._idle_s = idle_s
         self._command = command
         self._requires = requires
         self._task: asyncio.Task[None] | None = None
+        self._state: LocalState | None = None
+        self._host: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to supervise; returns at once."""
+        """Begin; returns at once."""
         if importlib.util.find_spec(self._requires) is None:
-            self._on_change(None, MISSING, True)
+            self._set(LocalState(None, "", MISSING, True))
             return
-        self._on_change(None, STARTING, False)
-        self._task = asyncio.ensure_future(self._supervise())
+        self._set(LocalState(None, "", STARTING, False))
+        self._task = asyncio.ensure_future(self._hold())
 
     async def stop(self) -> None:
-        """Stop the child, by closing its stdin, then by force. Returns when it is gone."""
+        """Let go of the service."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def _supervise(self) -> None:
-        delay = _FIRST_DELAY_S
-        while True:
-            try:
-                was_ready, code = await self._run_once()
-            except OSError as error:
-                was_ready, code = False, error.errno or -1
-            delay = _FIRST_DELAY_S if was_ready else min(delay * 2, _LONGEST_DELAY_S)
-            message = f"the local service stopped (exit status {code}), starting it again; see {self._log_path}"
-            log.warning(message)
-            self._on_change(None, message, True)
-            await asyncio.sleep(delay)
+    def _set(self, state: LocalState) -> None:
+        if state != self._state:
+            self._state = state
+            self._on_change(state)
 
-    async def _run_once(self) -> tuple[bool, int]:
-        """One life of the child: whether it ever was ready, and its exit status."""
-        port = _free_port()
-        environment = {**os.environ, "MIDFILL_EXIT_ON_STDIN_EOF": "1", "PYTHONUNBUFFERED": "1"}
-        # Keys that somebody made for a service of their own are not asked for here.
-        environment["MIDFILL_DATABASE"] = "none"
+    async def _hold(self) -> None:
+        delay, started_at = _FIRST_DELAY_S, float("-inf")
+        while True:
+            arrived = time.monotonic()
+            if await self._be_guest():
+                self._set(LocalState(None, "", STARTING, False))
+                if time.monotonic() - arrived > _LONGEST_DELAY_S:
+                    delay, started_at = _FIRST_DELAY_S, float("-inf")
+            elif time.monotonic() - started_at > delay:
+                if started_at > float("-inf"):
+                    delay = min(delay * 2, _LONGEST_DELAY_S)
+                started_at = time.monotonic()
+                self._start_host()
+            elif self._host is not None and self._host.poll():
+                status = f"exit status {self._host.returncode}"
+                self._set(
+                    LocalState(None, "", f"the local service cannot be started ({status}); see {self._log_path}", True)
+                )
+            await asyncio.sleep(_POLL_S if time.monotonic() - started_at < _LONGEST_DELAY_S else 1.0)
+
+    async def _be_guest(self) -> bool:
+        """Follow a running host until it is gone; False if there is none."""
+        record = local_record.read(local_record.record_path(self._folder))
+        if record is None:
+            return False
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                reader, writer = await asyncio.open_connection("127.0.0.1", record.port)
+        except (OSError, TimeoutError):
+            return False
+        welcome = False
+        try:
+            writer.write(record.token.encode() + b"\n")
+            while line := await reader.readline():
+                said = json.loads(line)
+                welcome = True
+                if said["message"] == "starting":
+                    said["message"] = STARTING
+                self._set(LocalState(said["base_url"], said["token"], said["message"], said["failed"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            log.info("the connection to the host of the local service broke off")
+        finally:
+            writer.close()
+        return welcome
+
+    def _start_host(self) -> None:
         # -P keeps the folder that the editor has open off the module path: a project's own `json.py` must not
         # run in the service. Ours comes from where this package does.
         ours = Path(__file__).parent.parent
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ours), os.environ.get("PYTHONPATH")]))
-        # The key is for the team's service; the local one asks for none.
-        environment.pop("MIDFILL_TOKEN", None)
-        child = await asyncio.create_subprocess_exec(
-            *self._command,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
-        )
-        output = asyncio.ensure_future(self._copy_output(child))
-        exited = asyncio.ensure_future(child.wait())
+        path = os.pathsep.join(filter(None, [str(ours), os.environ.get("PYTHONPATH")]))
+        arguments = [str(self._folder), str(self._log_path), str(self._idle_s), *self._command]
         try:
-            ready = await self._until_ready(f"http://127.0.0.1:{port}", exited)
-            code = await asyncio.shield(exited)
-            await output
-            return ready, code
-        finally:
-            await _end(child, exited)
-            output.cancel()
-
-    async def _until_ready(self, base_url: str, exited: asyncio.Future[int]) -> bool:
-        client = ServiceClient(base_url, token="", timeout_ms=2000)
-        try:
-            while not exited.done():
-                try:
-                    if await client.ready():
-                        log.info("the local service is ready at %s", base_url)
-                        self._on_change(base_url, "", False)
-                        return True
-                except ServiceFault:
-                    pass  # not listening yet
-                await asyncio.wait({exited}, timeout=_POLL_S)
-            return False
-        finally:
-            await client.close()
-
-    async def _copy_output(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stdout is not None
-        file = RotatingBytes(self._log_path)
-        try:
-            while data := await child.stdout.read(65536):
-                file.write(data)
-        finally:
-            file.close()
+            with self._log_path.open("ab") as errors:
+                # Not asyncio's: that would kill it when we end, and other editors may need it.
+                self._host = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "lsp_server.local_host", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env={**os.environ, "PYTHONPATH": path},
+                    cwd=self._folder,
+                    start_new_session=True,
+                    creationflags=_windows_flags(),
+                )
+        except OSError as error:
+            message = f"the local service cannot be started ({error.strerror}); see {self._log_path}"
+            self._set(LocalState(None, "", message, True))
 
 
-async def _end(child: asyncio.subprocess.Process, exited: asyncio.Future[int]) -> None:
-    if child.stdin is not None:
-        child.stdin.close()
-    for force in (child.terminate, child.kill):
-        done, _ = await asyncio.wait({exited}, timeout=_STOP_S)
-        if done:
-            return
-        force()
-    await exited
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _windows_flags() -> int:
+    names = ("DETACHED_PROCESS", "CREATE_NEW_PROCESS_GROUP")
+    return sum(getattr(subprocess, name, 0) for name in names)

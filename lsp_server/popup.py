@@ -16,8 +16,16 @@ LONGEST_WAIT_S = 0.5
 _LABEL_CHARS = 60
 
 
-def to_popup(answer: Answer | None, request: Snapshot, document: Document | None) -> types.CompletionList:
-    """One item that extends the word at the cursor, below all others; or none. To be asked again while typing."""
+def to_popup(
+    answer: Answer | None,
+    request: Snapshot,
+    document: Document | None,
+    understood: types.ClientCompletionItemOptions | None = None,
+) -> types.CompletionList:
+    """One item that extends the word at the cursor, below all others; or none. To be asked again while typing.
+
+    It holds nothing but what the client says is `understood`.
+    """
     if answer is None or document is None:
         return types.CompletionList(is_incomplete=True, items=[])
     cursor = len(document.source) - len(request.after)
@@ -33,12 +41,21 @@ def to_popup(answer: Answer | None, request: Snapshot, document: Document | None
         label=label if len(label) <= _LABEL_CHARS else f"{label[: _LABEL_CHARS - 1]}…",
         kind=types.CompletionItemKind.Text,
         detail="Midfill",
-        documentation=types.MarkupContent(types.MarkupKind.Markdown, f"```{request.language}\n{text}\n```"),
+        documentation=_documentation(text, request.language, understood),
         preselect=False,
         sort_text="\uffff",
         filter_text=word or None,
-        insert_text_mode=types.InsertTextMode.AsIs,
+        insert_text_mode=types.InsertTextMode.AsIs if understood and understood.insert_text_mode_support else None,
         text_edit=types.TextEdit(place, text),
         command=types.Command(title="Completion accepted", command=ACCEPTED, arguments=[answer.completion_id]),
     )
     return types.CompletionList(is_incomplete=True, items=[item])
+
+
+def _documentation(
+    text: str, language: str, understood: types.ClientCompletionItemOptions | None
+) -> types.MarkupContent | str:
+    formats = (understood.documentation_format if understood else None) or ()
+    if types.MarkupKind.Markdown in formats:
+        return types.MarkupContent(types.MarkupKind.Markdown, f"```{language}\n{text}\n```")
+    return text

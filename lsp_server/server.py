@@ -11,31 +11,38 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from lsp_server import doctor, logs
-from lsp_server import settings as config
 from lsp_server.answers import ACCEPTED, to_list
 from lsp_server.client import ServiceClient, ServiceFault
 from lsp_server.completer import Answer, Completer
+from lsp_server.configuration import Configuration
 from lsp_server.connection import Connection
 from lsp_server.context.budget import budget_for
 from lsp_server.context.gatherer import Gatherer
 from lsp_server.documents import Document, Mirror, Snapshot, file_of, snapshot
 from lsp_server.feedback import Feedback
 from lsp_server.idle import Idle
-from lsp_server.ignore import ignored_by
 from lsp_server.journal import Journal
 from lsp_server.memory import trim
+from lsp_server.network import Network
 from lsp_server.popup import LONGEST_WAIT_S, to_popup
+from lsp_server.power import Power, on_battery
+from lsp_server.progress import StartProgress
+from lsp_server.quiet import Quiet
+from lsp_server.safety import FileRules
+from lsp_server.settings import Settings
 from lsp_server.status import Status
 
 log = logging.getLogger(__name__)
 
 _CONFIGURATION_S = 3.0
+_SNOOZE_MINUTES, _LONGEST_SNOOZE_MINUTES = 30, 7 * 24 * 60
 _IDLE_S = 3.0
 _NOTEBOOKS = types.NotebookDocumentSyncOptions(
     notebook_selector=[
@@ -51,7 +58,11 @@ class MidfillServer(LanguageServer):
         super().__init__("midfill", version, notebook_document_sync=_NOTEBOOKS)
         self.status = Status(lambda state: self.protocol.notify("didChangeStatus", state))
         self.journal = Journal(time.time)
-        self.connection = Connection(self.status, logs.service_log_file())
+        self.configuration = Configuration(os.environ)
+        starting = StartProgress(self)
+        self.connection = Connection(self.status, logs.service_log_file(), starting=starting.told)
+        self.rules = FileRules(time.monotonic)
+        self.quiet = Quiet(time.monotonic, self._show_state, Power(time.monotonic, on_battery, ThreadPoolExecutor(1)))
         self.gatherer = Gatherer(
             lambda: self.mirror.open_documents(), lambda: self.folders, lambda file: self.may_send(file)
         )
@@ -62,11 +73,7 @@ class MidfillServer(LanguageServer):
         self._measured: ServiceClient | None = None
         self._getting_ready: asyncio.Task[None] | None = None
         self.feedback = Feedback(lambda: self.connection.client, self.text_of)
-        self.problems: list[str] = []
         self.knows_inline = False
-        self._initial: dict[str, Any] = {}
-        self._pushed: dict[str, Any] = {}
-        self._toggled: bool | None = None
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log it. pygls would open a popup."""
@@ -86,19 +93,14 @@ class MidfillServer(LanguageServer):
             uris.append(self.workspace.root_uri)
         return [file_of(uri) for uri in uris]
 
-    def take_initial(self, options: object) -> None:
-        """Remember the initializationOptions."""
-        self._initial = config.flatten(options)
-
     async def configure(self, pushed: object = None) -> None:
         """Read the settings from where this client keeps them, and put them to use."""
         workspace = self.client_capabilities.workspace
         if workspace and workspace.configuration:
             pushed = await self._pull()
-        section = config.flatten(pushed)
-        if section:
-            self._pushed = section
-        await self._apply()
+        self.configuration.take_pushed(pushed)
+        self.configuration.resolve()
+        await self.apply()
 
     def text_of(self, uri: str) -> str | None:
         """The text of an open document."""
@@ -107,7 +109,7 @@ class MidfillServer(LanguageServer):
 
     def may_send(self, file: str) -> bool:
         """Whether anything of a file may leave the machine, as context of another."""
-        return ignored_by(file, self.completer.settings.disabled_globs) is None
+        return self.rules.path_refusal(file, self.folders, self.configuration.settings) is None
 
     def changed(self, uri: str, line: int) -> None:
         """A document was edited around `line`."""
@@ -161,44 +163,76 @@ class MidfillServer(LanguageServer):
         """The completion for `request`; None if there is nothing to show."""
         if self.connection.client is not self._measured:
             self.make_ready(request.uri)
+        settings = self.configuration.of(request.uri)
+        refusal = self.rules.refusal(request.uri, request.before, request.after, self.folders, settings)
+        self.status.pause(refusal or self._state(settings))
+        if refusal:
+            # What it asked for while it was allowed must not be asked again either.
+            self.completer.closed(request.uri)
+        refusal = refusal or (None if by_hand else self.quiet.paused(settings))
+        if refusal:
+            self.journal.note(request.path, time.monotonic() - arrived, refusal)
+            return None
+        # One person types at one place at a time.
+        self.completer.settings = settings
         answer = await self.completer.complete(request, arrived, by_hand, lambda: self.text_of(request.uri))
         source = self.text_of(request.uri)
+        if answer is not None and not by_hand:
+            refusal = await self.quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
+            if self.text_of(request.uri) != source:
+                refusal = "the document was changed before the completion was to be shown"
+            if refusal:
+                self.journal.note(request.path, time.monotonic() - arrived, refusal)
+                answer = None
+        self.quiet.shown(request.uri, "" if answer is None else answer.completion_id)
         if answer is not None and source is not None:
             self.feedback.offered(answer.completion_id, request, source, answer.text, answer.replaces)
             if not self.feedback.client_tells:
                 self.completer.displayed(answer.completion_id)
         return answer
 
-    async def toggle(self) -> bool:
-        """Switch completions off or on until the editor is closed or toggled again; the new state."""
-        self._toggled = not self.completer.settings.enable
-        await self._apply()
-        return self._toggled
+    def focused(self, uri: str) -> None:
+        """The user looks at that document now: tell whether it is one that is never sent."""
+        settings = self.configuration.of(uri)
+        self.status.pause(self.rules.file_refusal(uri, self.folders, settings) or self._state(settings))
 
-    async def _pull(self) -> object:
-        params = types.ConfigurationParams([types.ConfigurationItem(section="midfill")])
-        try:
-            answer = await asyncio.wait_for(self.workspace_configuration_async(params), _CONFIGURATION_S)
-        except Exception as error:  # a client that cannot answer still gets completions, by the defaults
-            log.warning("the editor did not answer workspace/configuration (%s)", type(error).__name__)
-            return None
-        return answer[0] if answer else None
+    def snooze(self, minutes: object) -> str:
+        """Keep quiet for so many minutes, 0 ends it; what to tell the user."""
+        if not isinstance(minutes, int | float) or not 0 <= minutes <= _LONGEST_SNOOZE_MINUTES:
+            return f"midfill.snooze takes minutes: 0 to {_LONGEST_SNOOZE_MINUTES}"
+        self.quiet.snooze(minutes)
+        return self.quiet.paused(self.configuration.settings) or "not snoozed"
 
-    async def _apply(self) -> None:
-        settings, self.problems = config.parse({**self._initial, **self._pushed}, os.environ)
-        if self._toggled is not None:
-            settings = config.with_enable(settings, self._toggled)
-        for problem in self.problems:
+    async def apply(self) -> None:
+        """Put the configuration to use."""
+        settings = self.configuration.settings
+        for problem in self.configuration.problems:
             log.warning("%s", problem)
             self.window_log_message(types.LogMessageParams(types.MessageType.Warning, problem))
         self.completer.configure(settings)
         self.gatherer.enabled = settings.context_enable
         self.feedback.enabled = settings.feedback
+        self._show_state()
         await self.connection.apply(settings)
-        if not settings.enable:
-            self.status.set("Inactive", "switched off")
-        elif self.connection.client is not None:
-            self.status.set("Normal")
+
+    def _state(self, settings: Settings) -> str | None:
+        return self.quiet.paused(settings) if settings.enable else "switched off"
+
+    def _show_state(self) -> None:
+        self.status.pause(self._state(self.configuration.settings))
+
+    async def _pull(self) -> object:
+        folders = [folder.uri for folder in self.workspace.folders.values()]
+        scopes = folders if len(folders) > 1 else []
+        items = [types.ConfigurationItem(scope, "midfill") for scope in (None, *scopes)]
+        try:
+            asked = self.workspace_configuration_async(types.ConfigurationParams(items))
+            answer = await asyncio.wait_for(asked, _CONFIGURATION_S)
+        except Exception as error:  # a client that cannot answer still gets completions, by the defaults
+            log.warning("the editor did not answer workspace/configuration (%s)", type(error).__name__)
+            return None
+        self.configuration.take_folders(dict(zip(scopes, answer[1:], strict=False)))
+        return answer[0] if answer else None
 
 
 def build(version: str) -> MidfillServer:
@@ -213,7 +247,7 @@ def build(version: str) -> MidfillServer:
 def _lifecycle(server: MidfillServer) -> None:
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
-        server.take_initial(params.initialization_options)
+        server.configuration.take_initial(params.initialization_options)
         declared = params.capabilities.text_document
         # some clients ask without declaring it: those are noticed at their first request
         server.knows_inline = declared is not None and declared.inline_completion is not None
@@ -246,6 +280,10 @@ def _lifecycle(server: MidfillServer) -> None:
     async def changed(params: types.DidChangeConfigurationParams) -> None:
         await server.configure(params.settings)
 
+    @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    async def folders_changed(params: types.DidChangeWorkspaceFoldersParams) -> None:
+        await server.configure()
+
     @server.feature(types.SHUTDOWN)
     async def shutdown(params: None) -> None:
         await server.connection.close()
@@ -255,7 +293,10 @@ def _documents(server: MidfillServer) -> None:
     # The mirror is kept by pygls' own handlers, which come before these.
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: types.DidOpenTextDocumentParams) -> None:
-        server.used(params.text_document.uri)
+        uri = params.text_document.uri
+        # Ignore files are read now, so that the first request need not wait for them.
+        server.rules.file_refusal(uri, server.folders, server.configuration.of(uri))
+        server.used(uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: types.DidChangeTextDocumentParams) -> None:
@@ -271,6 +312,7 @@ def _documents(server: MidfillServer) -> None:
     def closed(params: types.DidCloseTextDocumentParams) -> None:
         server.completer.closed(params.text_document.uri)
         server.gatherer.closed(params.text_document.uri)
+        server.quiet.closed(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def complete(params: types.InlineCompletionParams) -> types.InlineCompletionList:
@@ -302,7 +344,7 @@ def _documents(server: MidfillServer) -> None:
         except Exception:  # as above
             _log_internal_error()
             return nothing
-        return to_popup(answer, request, server.mirror.open_document(request.uri))
+        return to_popup(answer, request, server.mirror.open_document(request.uri), _popup_item(server))
 
     @server.feature("textDocument/didShowCompletion")
     async def shown(params: Any) -> None:
@@ -316,8 +358,9 @@ def _documents(server: MidfillServer) -> None:
 
     @server.feature("textDocument/didFocus")
     async def focused(params: Any) -> None:
-        document = getattr(params, "textDocument", None)
-        server.used(str(getattr(document, "uri", "")))
+        uri = str(getattr(getattr(params, "textDocument", None), "uri", ""))
+        server.focused(uri)
+        server.used(uri)
         await server.connection.warm_up()
 
 
@@ -328,7 +371,13 @@ def _commands(server: MidfillServer) -> None:
 
     @server.command("midfill.toggle")
     async def toggle() -> bool:
-        return await server.toggle()
+        state = server.configuration.toggle()
+        await server.apply()
+        return state
+
+    @server.command("midfill.snooze")
+    async def snooze(*arguments: Any) -> str:
+        return server.snooze(arguments[0] if arguments else _SNOOZE_MINUTES)
 
     @server.command("midfill.showLog")
     async def show_log() -> str:
@@ -340,12 +389,11 @@ def _commands(server: MidfillServer) -> None:
 
     @server.command("midfill.doctor")
     async def examine() -> str:
-        lines = doctor.describe_settings(server.completer.settings, server.problems)
-        client = server.connection.client
-        if client is None:
-            lines.append(f"PROBLEM: {server.connection.unavailable()}")
-        else:
-            lines += (await doctor.examine(client))[0]
+        now = server.configuration
+        lines = doctor.describe_settings(now.settings, now.problems, now.origins)
+        if reason := server.connection.unavailable():
+            lines.append(f"PROBLEM: {reason}")
+        lines += (await doctor.examine_all(server.connection.clients, Network.of(now.settings)))[0]
         lines += doctor.describe_filters(server.journal.filters)
         return "\n".join(lines + doctor.describe_outcomes(server.journal.records()))
 
@@ -353,6 +401,11 @@ def _commands(server: MidfillServer) -> None:
 def _line_of(changes: Sequence[types.TextDocumentContentChangeEvent]) -> int:
     last = changes[-1] if changes else None
     return last.range.start.line if isinstance(last, types.TextDocumentContentChangePartial) else 0
+
+
+def _popup_item(server: MidfillServer) -> types.ClientCompletionItemOptions | None:
+    declared = server.client_capabilities.text_document
+    return declared.completion.completion_item if declared and declared.completion else None
 
 
 def _log_internal_error() -> None:

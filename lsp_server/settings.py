@@ -13,6 +13,10 @@ from urllib.parse import urlsplit
 
 LOCAL = "local"
 
+# Who may set it. What names a program, a key or a proxy is the user's alone ("machine"): a repository that one opens
+# must not run anything or redirect code. "resource" may differ from folder to folder.
+MACHINE, WINDOW, RESOURCE = "machine", "window", "resource"
+
 
 def _setting(
     key: str,
@@ -23,29 +27,102 @@ def _setting(
     enum: tuple[str, ...] = (),
     minimum: int | None = None,
     maximum: int | None = None,
+    scope: str = "window",
     secret: bool = False,
 ) -> Any:
-    metadata = {"key": key, "type": kind, "doc": doc, "enum": enum, "minimum": minimum, "maximum": maximum}
+    metadata = {
+        "key": key, "type": kind, "doc": doc, "enum": enum, "minimum": minimum, "maximum": maximum, "scope": scope,
+    }  # fmt: skip
     return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The effective settings. Field names are the camelCase keys in snake_case."""
+    """The effective settings. Field names are the keys in snake_case: `tls.caBundle` is `tls_ca_bundle`."""
 
     endpoint: str = _setting(
         "endpoint",
         "string",
         LOCAL,
         'Where completions come from: "local" (a service on this machine), or the URL of a Midfill service.',
+        scope=MACHINE,
     )
-    enable: bool = _setting("enable", "boolean", True, "Show completions.")
+    fallback_endpoints: tuple[str, ...] = _setting(
+        "fallbackEndpoints",
+        "array",
+        (),
+        "URLs of further services, asked in this order while those before them do not answer.",
+        scope=MACHINE,
+    )
+    enable: bool = _setting("enable", "boolean", True, "Show completions.", scope=RESOURCE)
     token: str = _setting(
         "token",
         "string",
         "",
-        "API key of the service. Prefer the environment variable MIDFILL_TOKEN: settings files get shared.",
+        "API key of the service. Prefer the environment variable MIDFILL_TOKEN, tokenFile or tokenCommand: "
+        "settings files get shared.",
+        scope=MACHINE,
         secret=True,
+    )
+    token_file: str = _setting(
+        "tokenFile",
+        "string",
+        "",
+        "File that holds the API key; it must be readable by you alone (mode 0600).",
+        scope=MACHINE,
+    )
+    token_command: tuple[str, ...] = _setting(
+        "tokenCommand",
+        "array",
+        (),
+        'Program and arguments that print the API key, for example ["pass", "show", "midfill"]; run when the key '
+        "is needed first, and again when the service refuses it.",
+        scope=MACHINE,
+    )
+    tls_ca_bundle: str = _setting(
+        "tls.caBundle",
+        "string",
+        "",
+        "PEM file with certificate authorities to trust besides those of the operating system.",
+        scope=MACHINE,
+    )
+    tls_client_cert: str = _setting(
+        "tls.clientCert",
+        "string",
+        "",
+        "PEM file with the certificate that tells the service who you are.",
+        scope=MACHINE,
+    )
+    tls_client_key: str = _setting(
+        "tls.clientKey",
+        "string",
+        "",
+        "PEM file with the private key of tls.clientCert, without a passphrase; not needed if that file holds both.",
+        scope=MACHINE,
+    )
+    proxy: str = _setting(
+        "proxy",
+        "string",
+        "",
+        "URL of an HTTP proxy; empty means that HTTPS_PROXY and HTTP_PROXY decide. Hosts in NO_PROXY and this machine "
+        "are asked without it.",
+        scope=MACHINE,
+    )
+    local_idle_minutes: int = _setting(
+        "local.idleMinutes",
+        "integer",
+        10,
+        "Minutes that the service on this machine goes on after the last editor was closed.",
+        minimum=0,
+        maximum=1440,
+    )
+    trigger: str = _setting(
+        "trigger",
+        "string",
+        "automatic",
+        "Complete while you type, or only when asked by hand.",
+        enum=("automatic", "manual"),
+        scope=RESOURCE,
     )
     debounce_ms: int = _setting(
         "debounceMs",
@@ -54,6 +131,15 @@ class Settings:
         "Milliseconds without typing before a completion is requested.",
         minimum=0,
         maximum=5000,
+    )
+    show_delay_ms: int = _setting(
+        "showDelayMs",
+        "integer",
+        0,
+        "Milliseconds without typing before a new completion is shown, however early it is there.",
+        minimum=0,
+        maximum=10000,
+        scope=RESOURCE,
     )
     request_timeout_ms: int = _setting(
         "requestTimeoutMs",
@@ -108,24 +194,63 @@ class Settings:
         True,
         "Send parts of other open files, recent edits and signatures of imported names along.",
     )
+    min_characters: int = _setting(
+        "minCharacters",
+        "integer",
+        1,
+        "Hide completions shorter than this, such as a lone bracket, unless asked by hand.",
+        minimum=1,
+        maximum=100,
+        scope=RESOURCE,
+    )
+    leading_whitespace: bool = _setting(
+        "leadingWhitespace",
+        "boolean",
+        True,
+        "Complete where nothing but whitespace stands left of the cursor; switched off, Tab always indents there.",
+        scope=RESOURCE,
+    )
+    pause_on_battery: bool = _setting(
+        "pauseOnBattery",
+        "boolean",
+        False,
+        "No completions while the computer runs on battery, except when asked by hand.",
+    )
     disabled_languages: tuple[str, ...] = _setting(
         "disabledLanguages",
         "array",
         (),
-        'Language identifiers without completions, for example ["markdown", "plaintext"].',
+        'Language identifiers without completions, for example ["markdown", "plaintext"]; '
+        '["*", "!python"] leaves Python alone.',
+        scope=RESOURCE,
     )
     disabled_globs: tuple[str, ...] = _setting(
         "disabledGlobs",
         "array",
         (),
         "Files without completions, besides those that usually hold secrets; "
-        'a pattern starting with "!" allows a file again.',
+        'a pattern starting with "!" allows a file again, also one that .gitignore or .midfillignore names.',
+        scope=RESOURCE,
+    )
+    outside_workspace: bool = _setting(
+        "outsideWorkspace",
+        "boolean",
+        False,
+        "Complete in files outside the folders that are open in the editor, too.",
+        scope=MACHINE,
+    )
+    redact_secrets: bool = _setting(
+        "redactSecrets",
+        "boolean",
+        True,
+        "Replace keys, passwords and tokens by x before anything is sent.",
+        scope=MACHINE,
     )
 
 
 def describe() -> list[dict[str, Any]]:
-    """All settings as JSON-ready objects: key (`midfill.…`), type (JSON schema), default, doc, and where they
-    apply enum, minimum, maximum, items."""
+    """All settings as JSON-ready objects: key (`midfill.…`), type (JSON schema), default, doc, scope, and where
+    they apply enum, minimum, maximum, items."""
     rows = []
     for f in fields(Settings):
         default = list(f.default) if isinstance(f.default, tuple) else f.default
@@ -134,6 +259,7 @@ def describe() -> list[dict[str, Any]]:
             "type": f.metadata["type"],
             "default": default,
             "doc": f.metadata["doc"],
+            "scope": f.metadata["scope"],
         }
         if f.metadata["type"] == "array":
             row["items"] = {"type": "string"}
@@ -147,7 +273,8 @@ def describe() -> list[dict[str, Any]]:
 
 
 def flatten(raw: object) -> dict[str, Any]:
-    """The settings in what an editor sent: `{midfill: {…}}`, `{"midfill.endpoint": …}` or flat keys."""
+    """The settings in what an editor sent: `{midfill: {…}}`, `{"midfill.endpoint": …}` or flat keys; sections as
+    objects (`{tls: {caBundle: …}}`) or as dotted keys."""
     if not isinstance(raw, Mapping):
         return {}
     section = raw.get("midfill", raw)
@@ -196,6 +323,7 @@ def parse(raw: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Setti
         del values["token"]
     if "endpoint" in values:
         values["endpoint"] = values["endpoint"].rstrip("/")
+    values["fallback_endpoints"] = tuple(url.rstrip("/") for url in values.get("fallback_endpoints", ()))
     return Settings(**values), problems
 
 
@@ -210,8 +338,12 @@ def _problem(metadata: Mapping[str, Any], value: object) -> str | None:
     low, high = metadata["minimum"], metadata["maximum"]
     if isinstance(value, int) and low is not None and not low <= value <= high:
         return f"expected {low} to {high}, got {value}"
-    if metadata["key"] == "endpoint" and not _is_endpoint(str(value)):
+    if metadata["key"] == "endpoint" and not (value == LOCAL or _is_url(str(value))):
         return 'expected "local" or a URL starting with http:// or https://'
+    if metadata["key"] == "fallbackEndpoints" and not all(map(_is_url, value)):  # type: ignore[call-overload]
+        return "expected URLs starting with http:// or https://"
+    if metadata["key"] == "proxy" and value and not _is_url(str(value)):
+        return "expected a URL starting with http:// or https://"
     return None
 
 
@@ -225,14 +357,21 @@ def _has_type(kind: str, value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
-def _is_endpoint(value: str) -> bool:
-    if value == LOCAL:
-        return True
+def _is_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def origins(layers: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]) -> dict[str, str]:
+    """Where each setting that is not at its default comes from: key to the name of the last of `layers` that has
+    it; for the token, whether the environment does."""
+    where = {key: name for name, layer in layers.items() for key, value in layer.items() if value is not None}
+    if environment.get("MIDFILL_TOKEN", "").strip():
+        where["token"] = "MIDFILL_TOKEN"  # noqa: S105
+    return where
 
 
 def with_enable(settings: Settings, enable: bool) -> Settings:

@@ -16,6 +16,7 @@ class Status:
         self._busy = 0
         self._kind: Kind = "Normal"
         self._message = ""
+        self._inactive = ""
         self._sent: dict[str, Any] | None = None
 
     @property
@@ -28,6 +29,12 @@ class Status:
         self._kind, self._message = kind, message
         self._publish()
 
+    def pause(self, reason: str | None) -> None:
+        """Nothing is shown at present, for this reason, which has nothing to do with the service; None ends it."""
+        if (reason or "") != self._inactive:
+            self._inactive = reason or ""
+            self._publish()
+
     def busy(self, change: int) -> None:
         """Count requests to the service: +1 when one begins, -1 when it ends."""
         self._busy += change
@@ -35,6 +42,8 @@ class Status:
 
     def _publish(self) -> None:
         state = {"busy": self._busy > 0, "message": self._message, "kind": self._kind}
+        if self._inactive:
+            state |= {"message": self._inactive, "kind": "Inactive"}
         if state != self._sent:
             self._sent = state
             self._send(state)

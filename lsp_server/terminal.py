@@ -7,17 +7,22 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lsprotocol import types
 
 from lsp_server import doctor as examination
 from lsp_server import logs
+from lsp_server import settings as config
 from lsp_server.client import ServiceClient
 from lsp_server.completer import Completer
 from lsp_server.connection import Connection
 from lsp_server.documents import Document, snapshot
 from lsp_server.journal import Journal
+from lsp_server.network import Network
+from lsp_server.safety import FileRules
 from lsp_server.settings import Settings, describe, parse
 from lsp_server.status import Status
 
@@ -37,35 +42,36 @@ def print_settings() -> int:
     return 0
 
 
-def doctor(endpoint: str | None) -> int:
-    """Print the report; exit status 0 if all is well, 1 if not, 2 for an endpoint that is none."""
-    settings = _settings(endpoint)
+def doctor(endpoint: str | None, assignments: Sequence[str] = ()) -> int:
+    """Print the report; exit status 0 if all is well, 1 if not, 2 for a setting that cannot be used."""
+    raw = _raw(endpoint, assignments)
+    settings = _settings(raw)
     if settings is None:
         return 2
-    return asyncio.run(_doctor(settings))
+    return asyncio.run(_doctor(settings, config.origins({"the command line": raw}, os.environ)))
 
 
-async def _doctor(settings: Settings) -> int:
-    print("\n".join(examination.describe_settings(settings, [])))
+async def _doctor(settings: Settings, origins: Mapping[str, str]) -> int:
+    print("\n".join(examination.describe_settings(settings, [], origins)))
     connection = Connection(Status(lambda state: None), logs.service_log_file())
     try:
         client = await _connect(connection, settings)
         if client is None:
             print(f"PROBLEM: {connection.unavailable()}")
             return 1
-        lines, well = await examination.examine(client)
-        print("\n".join(lines))
+        lines, well = await examination.examine_all(connection.clients, Network.of(settings))
+        print("\n".join(lines + examination.outcomes_in_log(logs.log_file())))
         return 0 if well else 1
     finally:
         await connection.close()
 
 
-def complete(place: str, endpoint: str | None) -> int:
+def complete(place: str, endpoint: str | None, assignments: Sequence[str] = ()) -> int:
     """Print the completion at FILE:LINE:COL, and nothing else, to stdout; on stderr why there is none.
 
     Exit status 0 (also when there is nothing to show), 1 if the service failed, 2 for wrong arguments.
     """
-    settings = _settings(endpoint)
+    settings = _settings(_raw(endpoint, assignments))
     if settings is None:
         return 2
     try:
@@ -86,6 +92,10 @@ async def _complete(document: Document, position: types.Position, settings: Sett
             print(f"midfill-lsp: {connection.unavailable()}", file=sys.stderr)
             return 1
         request = snapshot(document, position, [str(Path.cwd())])
+        refusal = FileRules(time.monotonic).refusal(request.uri, request.before, request.after, [], settings)
+        if refusal:
+            print(f"midfill-lsp: {refusal}", file=sys.stderr)
+            return 0
         answer = await completer.complete(request, time.monotonic(), by_hand=True, text_now=lambda: document.source)
     finally:
         await connection.close()
@@ -102,10 +112,22 @@ async def _connect(connection: Connection, settings: Settings) -> ServiceClient 
     return connection.client
 
 
-def _settings(endpoint: str | None) -> Settings | None:
-    settings, problems = parse({"endpoint": endpoint}, os.environ)
+def _raw(endpoint: str | None, assignments: Sequence[str]) -> dict[str, Any]:
+    """The settings as an editor would send them; a value that is no JSON is a string."""
+    raw: dict[str, Any] = {"endpoint": endpoint} if endpoint is not None else {}
+    for assignment in assignments:
+        key, _, value = assignment.partition("=")
+        try:
+            raw[key.removeprefix("midfill.")] = json.loads(value)
+        except ValueError:
+            raw[key.removeprefix("midfill.")] = value
+    return raw
+
+
+def _settings(raw: Mapping[str, Any]) -> Settings | None:
+    settings, problems = parse(raw, os.environ)
     for problem in problems:
-        print(f"midfill-lsp: --endpoint: {problem.partition(': ')[2].partition(';')[0]}", file=sys.stderr)
+        print(f"midfill-lsp: {problem.partition('; ')[0]}", file=sys.stderr)
     return None if problems else settings
 
 

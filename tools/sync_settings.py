@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lsp_server.settings import describe
+from lsp_server.settings import MACHINE, WINDOW, describe
 
 ROOT = Path(__file__).parent.parent
 EDITORS = ROOT / "editors"
@@ -31,10 +31,16 @@ def vscode_properties() -> dict[str, dict[str, Any]]:
     properties = {}
     for row in describe():
         if row["key"] not in NOT_IN_VSCODE:
-            schema = {name: value for name, value in row.items() if name not in ("key", "doc")}
-            scope = "language-overridable" if row["key"] in BY_LANGUAGE else "window"
-            properties[row["key"]] = {**schema, "description": row["doc"], "scope": scope}
+            schema = {name: value for name, value in row.items() if name not in ("key", "doc", "scope")}
+            properties[row["key"]] = {**schema, "description": row["doc"], "scope": _scope(row)}
     return properties
+
+
+def _scope(row: dict[str, Any]) -> str:
+    # VS Code's "machine" is a race in remote windows; `restrictedConfigurations` below does what is needed.
+    if row["key"] in BY_LANGUAGE:
+        return "language-overridable"
+    return WINDOW if row["scope"] == MACHINE else row["scope"]
 
 
 def package_json(package: dict[str, Any]) -> str:
@@ -42,6 +48,10 @@ def package_json(package: dict[str, Any]) -> str:
     configuration = package["contributes"]["configuration"]
     own = {key: p for key, p in configuration["properties"].items() if p.get("tags") == ["client"]}
     configuration["properties"] = {**vscode_properties(), **own}
+    untrusted = package["capabilities"]["untrustedWorkspaces"]
+    machine = [row["key"] for row in describe() if row["scope"] == MACHINE and row["key"] not in NOT_IN_VSCODE]
+    known = untrusted["restrictedConfigurations"]
+    untrusted["restrictedConfigurations"] = known + [key for key in machine if key not in known]
     return json.dumps(package, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -85,6 +95,7 @@ def settings_page() -> str:
         "",
         "Written by `tools/sync_settings.py` from `lsp_server/settings.py`. VS Code: `midfill.*` in settings.json.",
         'Neovim: the same keys without `midfill.` in `require("midfill").setup{…}`. A change takes effect at once.',
+        "VS Code takes those marked * from your own settings only as long as you do not trust a workspace.",
         "",
         "| key | type | default | what it does |",
         "|---|---|---|---|",
@@ -93,7 +104,8 @@ def settings_page() -> str:
         kind = " \\| ".join(f'"{value}"' for value in row.get("enum", ())) or row["type"]
         if "minimum" in row:
             kind += f", {row['minimum']} to {row['maximum']}"
-        lines.append(f"| `{row['key']}` | {kind} | `{json.dumps(row['default'])}` | {row['doc']} |")
+        mark = " *" if row["scope"] == MACHINE else ""
+        lines.append(f"| `{row['key']}`{mark} | {kind} | `{json.dumps(row['default'])}` | {row['doc']} |")
     return "\n".join(lines) + "\n"
 
 

@@ -18,7 +18,7 @@ REPO = Path(__file__).parents[2]
 EXTENSION = REPO / "editors" / "vscode"
 SOURCE = {path.name: path.read_text() for path in (EXTENSION / "src").glob("*.ts")}
 # Names in the server's executeCommandProvider: the language client registers these itself.
-SERVER_COMMANDS = {"midfill.accepted", "midfill.toggle", "midfill.showLog", "midfill.doctor"}
+SERVER_COMMANDS = {"midfill.accepted", "midfill.toggle", "midfill.snooze", "midfill.showLog", "midfill.doctor"}
 NODE_MODULES = {"child_process", "crypto", "fs", "net", "os", "path", "readline", "util"}
 
 
@@ -53,7 +53,8 @@ def test_server_commands_are_those_of_the_server() -> None:
 def test_an_untrusted_workspace_decides_nothing_dangerous(package: dict[str, Any]) -> None:
     trust = package["capabilities"]["untrustedWorkspaces"]
     assert trust["supported"] == "limited"
-    assert {"midfill.serverCommand", "midfill.python", "midfill.endpoint"} <= set(trust["restrictedConfigurations"])
+    dangerous = {"serverCommand", "python", "endpoint", "tokenCommand", "tokenFile", "proxy", "tls.caBundle"}
+    assert {f"midfill.{name}" for name in dangerous} <= set(trust["restrictedConfigurations"])
     properties = package["contributes"]["configuration"]["properties"]
     assert set(trust["restrictedConfigurations"]) <= set(properties)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections import deque
@@ -46,12 +47,17 @@ class Call:
 
 
 class ScriptedService:
-    """Listens on a loopback port in a thread of its own. `default` is the reply when `replies` is used up."""
+    """Listens on a loopback port in a thread of its own. `default` is the reply when `replies` is used up.
 
-    def __init__(self, port: int = 0) -> None:
+    `tls` makes it speak https.
+    """
+
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.replies: deque[Reply] = deque()
         self.default = Reply(("pass",))
         self.required_key: str | None = None
+        self.first_number = 1  # of the ids, which a server that outlives a test may remember
         self.context_length: int | None = None
         self.calls: list[Call] = []
         self._port = port
@@ -65,7 +71,12 @@ class ScriptedService:
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._port
 
     @property
     def completions(self) -> list[Call]:
@@ -94,7 +105,8 @@ class ScriptedService:
 
     def _run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self._port))
+        starting = asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls)
+        server = self._loop.run_until_complete(starting)
         self._port = server.sockets[0].getsockname()[1]
         started.set()
         self._loop.run_forever()
@@ -118,7 +130,7 @@ class ScriptedService:
                 headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 call = Call(method, path, headers, json.loads(body) if body else None)
-                if path == "/v1/completions":
+                if path == "/v1/completions" and not self._refuses(call):
                     await self._complete(call, reader, writer)
                     if writer.is_closing():
                         return
@@ -127,8 +139,12 @@ class ScriptedService:
                 await self._respond(writer, *self._plain(call))
         writer.close()
 
+    def _refuses(self, call: Call) -> bool:
+        wanted = self.required_key
+        return bool(wanted) and call.headers.get("authorization") != f"bearer {wanted}".lower()
+
     def _plain(self, call: Call) -> tuple[int, Any]:
-        if self.required_key and call.headers.get("authorization") != f"bearer {self.required_key}".lower():
+        if self._refuses(call):
             if call.path in ("/readyz", "/livez"):
                 return 200, {}
             return 401, {"error": {"message": "unknown key", "type": "auth", "code": "no_key", "param": None}}
@@ -150,7 +166,7 @@ class ScriptedService:
 
     async def _complete(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reply = self.replies.popleft() if self.replies else self.default
-        number = len(self.completions) + 1
+        number = self.first_number + len(self.completions)
         self._note(call)
         began = time.monotonic()
         leaving = asyncio.ensure_future(reader.read(1))

@@ -17,6 +17,7 @@ from tests.lsp_server.session import AUTOMATIC, Session
 
 
 def test_shown_partially_accepted_and_accepted_are_reported(editor: Editor) -> None:
+    editor.service.first_number = 7001
     editor.open("x = ║\n")
     item = editor.items()[0]
     session = editor.session
@@ -26,9 +27,9 @@ def test_shown_partially_accepted_and_accepted_are_reported(editor: Editor) -> N
     assert session.command("midfill.accepted", *item["command"]["arguments"]) is None
     editor.service.wait(lambda: len(editor.service.events) >= 3)
     assert sorted(editor.service.events, key=lambda e: e["event"]) == [
-        {"completion_id": "cmpl-1", "event": "accepted", "accepted_chars": 4},
-        {"completion_id": "cmpl-1", "event": "partially_accepted", "accepted_chars": 2},
-        {"completion_id": "cmpl-1", "event": "shown"},
+        {"completion_id": "cmpl-7001", "event": "accepted", "accepted_chars": 4},
+        {"completion_id": "cmpl-7001", "event": "partially_accepted", "accepted_chars": 2},
+        {"completion_id": "cmpl-7001", "event": "shown"},
     ]
 
 

@@ -1,0 +1,64 @@
+"""Whether text of a file may leave the machine at all: the file that is edited as well as files for context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from lsp_server.documents import file_of
+from lsp_server.ignore import allowed_by, ignored_by
+from lsp_server.ignore_files import IgnoreFiles
+from lsp_server.settings import Settings
+
+LARGEST_CHARS = 5_000_000
+"""Nobody types in files beyond that; they are data."""
+
+_LONGEST_LINE = 5_000
+_LINES_LOOKED_AT = 20_000  # characters around the cursor
+_ON_DISK = {"file", "vscode-remote", "vscode-notebook-cell"}
+
+
+class FileRules:
+    """Each rule answers with a reason, or None to let the file pass. `clock` returns seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._ignore_files = IgnoreFiles(clock)
+
+    def refusal(self, uri: str, before: str, after: str, folders: Sequence[str], settings: Settings) -> str | None:
+        """Why no text of the document may be sent, or None. `before` and `after` are its text around the cursor
+        (for a context file, all of it and nothing); `folders` are the workspace's roots, as paths with `/`."""
+        return self.file_refusal(uri, folders, settings) or _content_refusal(before, after)
+
+    def file_refusal(self, uri: str, folders: Sequence[str], settings: Settings) -> str | None:
+        """The part of `refusal` that the text has no say in."""
+        return self.path_refusal(file_of(uri), folders, settings, urlsplit(uri).scheme in _ON_DISK)
+
+    def path_refusal(self, file: str, folders: Sequence[str], settings: Settings, on_disk: bool = True) -> str | None:
+        """The same for a path with `/`."""
+        glob = ignored_by(file, settings.disabled_globs)
+        if glob is not None:
+            return f"the file matches {glob}, which is never sent (midfill.disabledGlobs)"
+        if not on_disk or not (file.startswith("/") or ":" in file):
+            return None  # a buffer without a file
+        inside = any(PurePosixPath(file).is_relative_to(folder) for folder in folders)
+        if folders and not inside and not settings.outside_workspace:
+            return "the file is outside of the folders that are open (midfill.outsideWorkspace)"
+        if allowed_by(file, settings.disabled_globs):
+            return None
+        ignoring = self._ignore_files.ignoring(file, folders)
+        if ignoring is not None:
+            name = PurePosixPath(ignoring).name
+            return f"{name} names the file; a pattern with ! in midfill.disabledGlobs allows it"
+        return None
+
+
+def _content_refusal(before: str, after: str) -> str | None:
+    if len(before) + len(after) > LARGEST_CHARS:
+        return f"the file is larger than {LARGEST_CHARS // 1_000_000} million characters"
+    near = before[-_LINES_LOOKED_AT:] + after[:_LINES_LOOKED_AT]
+    if "\0" in near:
+        return "the file is binary"
+    if len(near) > _LONGEST_LINE and max(map(len, near.splitlines())) > _LONGEST_LINE:
+        return f"the file is minified or data: a line is longer than {_LONGEST_LINE} characters"
+    return None
