@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 
 from lsp_server.__main__ import main
+from tests.lsp_server.conftest import Editor
 from tests.lsp_server.scripted_service import Reply, ScriptedService
 from tests.lsp_server.session import ROOT
+from tests.lsp_server.test_network import serve
 
 FILE = "s = '😀'\r\ndef add(a, b):\r\n    ret\r\n"
 
@@ -105,6 +108,59 @@ def test_doctor_reports_a_healthy_service(run: Callable[..., Done], service: Scr
     assert "reachable and ready" in done.out
     assert "models: scripted" in done.out
     assert "a completion of 4 characters came back after" in done.out
+
+
+def test_doctor_tells_settings_with_their_source_and_the_last_requests(
+    run: Callable[..., Done], service: ScriptedService, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor.open("NOT_TO_BE_TOLD = ║\n", "told.py")
+    editor.texts()
+    monkeypatch.setenv("MIDFILL_TOKEN", "sk-from-the-environment")
+    arguments = ("--set", "maxLines=3", "--set", "proxy=http://bob:secret@proxy.example:8080")
+    done = run("doctor", "--endpoint", service.url, *arguments)
+    assert done.status == 0
+    assert f"midfill.endpoint = {service.url} (the command line)" in done.out
+    assert "midfill.maxLines = 3 (the command line)" in done.out
+    assert "an API key is taken from MIDFILL_TOKEN" in done.out
+    assert "://…@proxy.example:8080" in done.out
+    assert "secret" not in done.out and "sk-from" not in done.out
+    assert "127.0.0.1 is 127.0.0.1" in done.out and "connected to port" in done.out
+    assert "its first text after" in done.out
+    assert "told.py: shown (4 characters)" in done.out.splitlines()[-1], "what an editor asked for last"
+    assert "NOT_TO_BE_TOLD" not in done.out
+
+
+def test_doctor_says_which_setting_cannot_be_used(run: Callable[..., Done]) -> None:
+    done = run("doctor", "--set", "maxLines=many")
+    assert (done.status, done.out) == (2, "")
+    assert "midfill.maxLines: expected integer, got str" in done.err
+
+
+def test_doctor_goes_the_way_of_tls(run: Callable[..., Done], tmp_path: Path) -> None:
+    authority = trustme.CA()
+    service = serve(authority, "127.0.0.1")
+    authority.cert_pem.write_to_path(str(tmp_path / "company.pem"))
+    done = run("doctor", "--endpoint", service.url)
+    assert done.status == 1
+    assert "is not trusted" in done.out and "midfill.tls.caBundle" in done.out
+    done = run("doctor", "--endpoint", service.url, "--set", f"tls.caBundle={tmp_path / 'company.pem'}")
+    assert done.status == 0
+    assert "its certificate is trusted: from trustme" in done.out
+    done = run("doctor", "--endpoint", service.url, "--set", "tls.caBundle=/none.pem")
+    assert done.status == 1
+    assert "there is no file /none.pem" in done.out
+    service.stop()
+
+
+def test_doctor_names_a_host_without_an_address_and_a_port_without_tls(
+    run: Callable[..., Done], service: ScriptedService
+) -> None:
+    done = run("doctor", "--endpoint", "http://nowhere.invalid")
+    assert done.status == 1
+    assert "the name nowhere.invalid has no address" in done.out
+    done = run("doctor", "--endpoint", service.url.replace("http:", "https:"))
+    assert done.status == 1
+    assert "PROBLEM" in done.out
 
 
 def test_doctor_names_a_refused_key_and_a_missing_service(
