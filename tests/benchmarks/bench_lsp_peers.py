@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 from lsp_server.client import CompletionRequest, ServiceClient  # noqa: E402
 from lsp_server.decision import mode_at  # noqa: E402
 from lsp_server.documents import window_prefix, window_suffix  # noqa: E402
+from lsp_server.tokens import Tokens  # noqa: E402
 from tests.lsp_server.session import AUTOMATIC, RpcError, Session  # noqa: E402
 
 MAX_TOKENS = 128
@@ -101,7 +102,7 @@ def ours(trace: Trace, url: str, path: str) -> Outcome:
 async def simpler(trace: Trace, url: str, path: str, debounce_s: float, cached: bool) -> Outcome:
     """A client without our flow: one request in progress, cancelled at the next keystroke."""
     outcome = Outcome()
-    client = ServiceClient(url, token="", timeout_ms=30_000)
+    client = ServiceClient(url, Tokens.fixed(""), timeout_ms=30_000)
     known: dict[str, str] = {}
 
     async def suggest(prefix: str, pressed: float) -> None:
