@@ -84,6 +84,8 @@ async def client(
 
     lsp_client.registered = []
     lsp_client.answer = await lsp_client.initialize_session(params)
+    while not lsp_client.statuses:  # connected
+        await asyncio.sleep(0.02)
     yield
     await lsp_client.shutdown_session()
 
@@ -181,14 +183,18 @@ async def test_closed_document_has_nothing(client: LanguageClient) -> None:
 async def test_accepted_shown_and_partially_accepted(
     client: LanguageClient, opened: None, team: ScriptedService
 ) -> None:
-    before = len(team.events)
-    shown = {"item": {"insertText": "pass", "command": {"title": "", "command": "", "arguments": ["cmpl-of-the-test"]}}}
+    # Each client has its own id: they share the service.
+    mine = f"cmpl-{client.kind}"
+    shown = {"item": {"insertText": "pass", "command": {"title": "", "command": "", "arguments": [mine]}}}
     client.protocol.notify("textDocument/didShowCompletion", shown)
     client.protocol.notify("textDocument/didPartiallyAcceptCompletion", {**shown, "acceptedLength": 2})
-    await command(client, "midfill.accepted", "cmpl-of-the-test")
-    team.wait(lambda: len(team.events) >= before + 3)
-    told = {event["event"] for event in team.events[before:]}
-    assert told == {"shown", "partially_accepted", "accepted"}
+    await command(client, "midfill.accepted", mine)
+
+    def told() -> set[str]:
+        return {event["event"] for event in team.events if event["completion_id"] == mine}
+
+    await asyncio.to_thread(team.wait, lambda: len(told()) >= 3)
+    assert told() == {"shown", "partially_accepted", "accepted"}
 
 
 @pytest.mark.asyncio(loop_scope="module")
