@@ -52,6 +52,7 @@ def configure(log_format: str = "json") -> None:
     handler.setFormatter(PlainFormatter() if log_format == "plain" else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # the report of a line that cannot be written quotes what was to be logged
 
 
 def log(event: str, /, *, level: int = logging.INFO, exception: BaseException | None = None, **fields: Any) -> None:

@@ -138,4 +138,5 @@ class OtlpTracing:
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
     def close(self) -> None:
+        self._provider.force_flush(5000)
         self._provider.shutdown()
