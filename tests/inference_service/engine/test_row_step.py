@@ -10,7 +10,7 @@ from inference_service.engine.cuda_graphs import uncaptured
 from inference_service.engine.kernels import plain
 from inference_service.engine.kernels.row_step import RowStep
 from inference_service.engine.kv_pool import KVPool, PagedBatch
-from inference_service.engine.sampler import Row, Sampling, sample
+from inference_service.engine.sampler import Row, Sampling, pick, to_host
 from inference_service.engine.scheduler import Scheduler, Work, wanted_rows
 from inference_service.engine.sequence import Sequence
 from inference_service.engine.static_step import SIZES, StaticStep, agrees
@@ -38,7 +38,7 @@ def test_greedy_text_of_a_batch_is_that_of_the_naive_forward(random_model):
         pool.copy(scheduled.copies)
         logits, greedy = step.compute(scheduled.work)
         sizes.add(scheduled.num_tokens)
-        sampled = iter(sample(logits, [Row(Sampling(), 0)] * len(logits), greedy))
+        sampled = iter(to_host(pick(logits, [Row(Sampling(), 0)] * len(logits), greedy)))
         rows = iter(logits)
         for work in scheduled.work:
             tokens = []
