@@ -20,9 +20,10 @@ _ACTIVATIONS = {"": 0, "relu2": 1, "gelu": 2, "gelu_tanh": 3, "swiglu": 4}
 
 
 @triton.jit
-def _normed(
-    x, gain, bias, mean, factor, rows, real_rows, k, K, NORM: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr
-):  # type: ignore[no-untyped-def]
+def _normed(  # type: ignore[no-untyped-def]
+    x, gain, bias, mean, factor, rows, real_rows, k, K,
+    NORM: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr,
+):  # fmt: skip
     """(rows, k) of x, normed with the statistics of the rows."""
     real = k < K
     tile = tl.load(x + rows[:, None] * K + k[None, :], mask=real_rows[:, None] & real[None, :], other=0.0)
