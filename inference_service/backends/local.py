@@ -44,8 +44,8 @@ class LocalBackend:
 
         loaded = loading.load(self._path)
         supports_suffix = loaded.tokenizer.fim.infill is not None
-        self._card = ModelCard(loaded.name, loaded.version, loaded.config.context_length, supports_suffix)
         self._runner = Runner(loaded, self._device, self._threads, self._kv_cache)
+        self._card = ModelCard(loaded.name, loaded.version, self._runner.context_length, supports_suffix)
         return Engine(self._runner, loaded.tokenizer, loaded.version)
 
     async def stop(self) -> None:

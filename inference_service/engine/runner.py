@@ -14,19 +14,19 @@ from torch import Tensor
 
 from inference_service.engine.bandwidth import measure_bandwidth
 from inference_service.engine.block_manager import Copy
-from inference_service.engine.kv_pool import KVPool, PagedBatch, token_bytes
+from inference_service.engine.cpu_kernels import CpuKernels, by_operators
+from inference_service.engine.kv_pool import KVPool, token_bytes
 from inference_service.engine.sampler import Row, Sampled, pick, to_host
-from inference_service.engine.scheduler import Work, wanted_rows
-from inference_service.engine.tuning import fastest_up_to
+from inference_service.engine.scheduler import Work
 from inference_service.model.directory import LoadedModel
-from inference_service.model.quantize import int8_linear_works, round_to_int8, use_int8_linears
+from inference_service.model.gpt import GPT
+from inference_service.model.quantize import round_to_int8
 
 if TYPE_CHECKING:
-    from inference_service.engine.kernels.fused import FusedStep
     from inference_service.engine.static_step import StaticStep
 
 BLOCK_SIZE = 16
-_CANDIDATE_TOKENS = (1, 4, 8, 16, 32, 64)
+CPU_CONTEXT_BYTES = 2**30  # a sequence of the longest context must fit; a longer context is not served
 _SHORT = 32  # tokens of one sequence that are worth a row each
 CPU_CACHE_BYTES = 256 * 2**20
 GPU_CACHE_SHARE = 0.5  # of the memory that is free once the weights are loaded
@@ -66,26 +66,25 @@ class Runner:
         self.device = pick_device(device)
         self.config = loaded.config
         self.context_length = loaded.config.context_length
-        self._model = loaded.build_float()
-        # as int8, what every step reads: embeddings are looked up
-        blocks = sum(parameter.numel() for parameter in self._model.blocks.parameters())
-        self._weight_bytes = blocks + self._model.head_weight.numel()
-        self._fused: FusedStep | None = None
+        self._weight_bytes = _weight_bytes(loaded)
+        self._cpu: CpuKernels | None = None
         self._static: StaticStep | None = None
         int8_cache = kv_cache == "int8" or (kv_cache == "auto" and self.device.type == "cuda")
-        self._fused_tokens = 0  # the most tokens of a step for which the fused step is the faster one
         self.tuned = threading.Event()  # the choice of kernels is final
         if self.device.type == "cpu":
             # more threads than this cost a small model more in waiting than they bring
             torch.set_num_threads(threads or min(4, os.cpu_count() or 1))
             self._cache_dtype = torch.int8 if int8_cache else torch.float32
-            self._use_cpu_kernels(loaded)
+            # the compiled step reads float32 keys and values only
+            self._cpu = CpuKernels(loaded, torch.get_num_threads(), self.tuned, compiled=not int8_cache)
+            self.context_length = self._affordable(self.context_length)
         else:
+            self._model = loaded.build_float()
             round_to_int8(self._model, loaded.int8)  # both ways of a step have to compute the same model
             parameters = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
             self._model = copy.deepcopy(self._model).to(self.device, torch.bfloat16)
             self._cache_dtype = torch.int8 if int8_cache else torch.bfloat16
-            self.kernel = "bfloat16 operators"
+            self._gpu_kernel = "bfloat16 operators"
         self.bandwidth = measure_bandwidth(self.device)
         self.threads = torch.get_num_threads()
         self.pool = KVPool(self.config, self._num_blocks(), BLOCK_SIZE, self.device, self._cache_dtype)
@@ -98,33 +97,17 @@ class Runner:
         name = str(self._cache_dtype).removeprefix("torch.")
         return f"{name}, a scale for each head of each token" if self.pool.quantized else name
 
-    def _use_cpu_kernels(self, loaded: LoadedModel) -> None:
-        parameters = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
-        self.kernel = "float32: this build of torch has no int8 kernel for this processor"
-        if int8_linear_works():
-            use_int8_linears(self._model, loaded.int8)
-            self.kernel = f"int8 dynamic W8A8 ({torch.backends.quantized.engine})"
-        if self._cache_dtype == torch.int8:
-            self.tuned.set()  # the compiled step reads float32 keys and values only
-            return
-        # compiling takes seconds the first time: meanwhile the operators serve
-        threading.Thread(target=self._tune, args=(parameters, loaded.int8), name="midfill-tune", daemon=True).start()
-
-    def _tune(self, parameters: Mapping[str, Tensor], int8: Int8Matrices) -> None:
-        """Compile the fused step and measure up to how many tokens it beats the operators on this machine."""
-        try:
-            from inference_service.engine.kernels.fused import FusedStep
-
-            fused = FusedStep(self.config, parameters, int8)
-            with torch.inference_mode():
-                tokens = fastest_up_to(fused.logits, self._operators, _CANDIDATE_TOKENS, self.config)
-        except Exception as fault:  # whatever a compiler can run into on some machine, the operators do serve
-            log.warning("the fused step is not used on this machine: %s", fault)
-        else:
-            if tokens:
-                self.kernel = f"fused step of int8 weights (numba) up to {tokens} tokens, then {self.kernel}"
-            self._fused, self._fused_tokens = fused, tokens
-        self.tuned.set()
+    def _affordable(self, context_length: int) -> int:
+        """As much of the context as the memory for one sequence's keys and values allows."""
+        token = token_bytes(self.config, self._cache_dtype)
+        tokens = max(CPU_CONTEXT_BYTES // token // BLOCK_SIZE, 1) * BLOCK_SIZE
+        if tokens >= context_length:
+            return context_length
+        log.warning(
+            "serving %d of the model's %d tokens of context: all of them would take %.1f GiB of keys and values a "
+            "request; serve it on a GPU to use them", tokens, context_length, context_length * token / 2**30,
+        )  # fmt: skip
+        return tokens
 
     def _use_gpu_kernels(self, parameters: Mapping[str, Tensor], int8: Int8Matrices) -> None:
         """Record the steps of few tokens, before the first request: recording and computing do not mix."""
@@ -143,7 +126,8 @@ class Runner:
             log.warning("the Triton kernels are not used on this machine: %s", fault)
         else:
             self._static = static
-            self.kernel = f"CUDA graphs of int8 Triton kernels up to {static.max_tokens} tokens, then {self.kernel}"
+            graphs = f"CUDA graphs of int8 Triton kernels up to {static.max_tokens} tokens"
+            self._gpu_kernel = f"{graphs}, then {self._gpu_kernel}"
         self.tuned.set()
 
     def _num_blocks(self) -> int:
@@ -152,6 +136,11 @@ class Runner:
         if self.device.type == "cuda":
             memory = int(torch.cuda.mem_get_info(self.device)[0] * GPU_CACHE_SHARE)
         return max(memory // (token * BLOCK_SIZE), -(-self.context_length // BLOCK_SIZE))
+
+    @property
+    def kernel(self) -> str:
+        """What computes the steps, for people."""
+        return self._gpu_kernel if self._cpu is None else self._cpu.description
 
     @property
     def num_blocks(self) -> int:
@@ -193,8 +182,8 @@ class Runner:
 
         Computing the same work again gives the same result.
         """
-        if self._fused is not None and sum(len(item.tokens) for item in work) <= self._fused_tokens:
-            return self._fused.logits(work, self.pool)
+        if self._cpu is not None:
+            return self._cpu.forward(work, self.pool)
         if self._static is not None:
             return self._split(work, self._static)
         return self._operators(work, self.pool)
@@ -219,6 +208,11 @@ class Runner:
         return torch.cat([next(pieces[fits]) for fits in is_short])
 
     def _operators(self, work: Sequence[Work], pool: KVPool) -> Tensor:
-        tokens = torch.tensor([[token for item in work for token in item.tokens]], device=self.device)
-        states = self._model.hidden(tokens, PagedBatch(pool, work))
-        return self._model.head(states[0, wanted_rows(work)])
+        return by_operators(self._model, work, pool)
+
+
+def _weight_bytes(loaded: LoadedModel) -> int:
+    """Of int8 weights that every step reads: embeddings are looked up."""
+    with torch.device("meta"):
+        model = GPT(loaded.config)
+    return sum(parameter.numel() for parameter in model.blocks.parameters()) + model.head_weight.numel()

@@ -1,10 +1,18 @@
-"""Which of two ways to compute a step is the faster one on this machine."""
+"""Which way to compute a step of some size is the fastest on this machine: measured once, then remembered on disk."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
+import platform
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import numba
 import torch
 
 from inference_service.engine.block_manager import Lease
@@ -14,19 +22,36 @@ from inference_service.engine.sequence import Sequence as ScheduledSequence
 from inference_service.model.config import GPTConfig
 
 Compute = Callable[[Sequence[Work], KVPool], object]
+Choice = dict[int, str]
+
+SIZES = (1, 4, 8, 16, 32, 64, 128, 256)  # tokens of a step
+_CLEARLY = 0.8  # a less precise way has to take less than this share of the time
+_FORMAT = 1  # of the file, and of what the kernels do
+
+log = logging.getLogger(__name__)
 
 
-def fastest_up_to(compute: Compute, other: Compute, counts: Sequence[int], config: GPTConfig) -> int:
-    """The largest of the ascending `counts` of tokens up to which `compute` beats `other` on the CPU; 0 for none."""
-    pool = KVPool(config, 1, max(counts, default=1), torch.device("cpu"), torch.float32)
-    best = 0
-    for count in counts:
-        trial = ScheduledSequence([0] * count, lease=Lease([0], 0, 0))
+def chosen(choice: Choice, tokens: int) -> str:
+    """The way for a step of so many tokens: that of the next size that was measured."""
+    return choice[min((size for size in choice if size >= tokens), default=max(choice))]
+
+
+def measure(ways: Mapping[str, Compute], config: GPTConfig) -> Choice:
+    """The fastest of `ways` for each size up to the context; the first ones are preferred, being more precise."""
+    sizes = [size for size in SIZES if size <= config.context_length] or [1]
+    pool = KVPool(config, 1, max(sizes), torch.device("cpu"), torch.float32)
+    choice = {}
+    for size in sizes:
+        trial = ScheduledSequence([0] * size, lease=Lease([0], 0, 0))
         work = [Work(trial, 0, trial.tokens, 1)]
-        if _seconds(compute, work, pool) > _seconds(other, work, pool):
-            break
-        best = count
-    return best
+        times = {name: _seconds(compute, work, pool) for name, compute in ways.items()}
+        best = next(iter(times))
+        for name in times:
+            if times[name] < times[best] * _CLEARLY:
+                best = name
+        choice[size] = best
+        log.debug("a step of %d tokens: %s", size, {name: f"{seconds * 1e3:.2f} ms" for name, seconds in times.items()})
+    return choice
 
 
 def _seconds(compute: Compute, work: Sequence[Work], pool: KVPool) -> float:
@@ -38,3 +63,55 @@ def _seconds(compute: Compute, work: Sequence[Work], pool: KVPool) -> float:
         compute(work, pool)
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+def remembered(ways: Mapping[str, Compute], config: GPTConfig, folder: Path | None = None) -> Choice:
+    """`measure`, unless this machine has measured this shape of model with these versions before."""
+    key = {
+        "format": _FORMAT,
+        "model": config.to_dict(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "versions": [torch.__version__, numba.__version__],
+        "ways": list(ways),
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    path = (folder or cache_folder()) / f"kernels-{digest}.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        choice = {int(size): str(name) for size, name in stored["choice"].items()}
+        if choice and set(choice.values()) <= set(ways):
+            return choice
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # never measured, or a file that something else wrote
+    choice = measure(ways, config)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps({"choice": choice} | key, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        log.debug("the measured choice of kernels is not kept: %s", error)
+    return choice
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be computed again."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base else Path.home() / ".cache") / "midfill"
+
+
+def _processor() -> str:
+    """Model name and number of processors."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    fields = [line.split(":", 1) for line in lines if ":" in line]
+    told = {field.strip(): value.strip() for field, value in fields}
+    parts = [told.get(field, "") for field in ("model name", "cpu family", "model")]
+    return " ".join([*parts, name, str(os.cpu_count())])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from inference_service.model.gpt import GPT
+from inference_service.model.rotary import rotary_tables
+
+if TYPE_CHECKING:
+    from inference_service.model.directory import LoadedModel
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,3 +101,18 @@ def use_int8_linears(model: GPT, int8: Mapping[str, tuple[Tensor, Tensor]]) -> N
             weights, scales = zip(*rows, strict=True)
             quantized = Int8Linear(torch.cat(weights), torch.cat(scales), projection.bias)  # type: ignore[arg-type]
             setattr(getattr(block, part), child, quantized)
+
+
+def build_int8(loaded: LoadedModel) -> GPT:
+    """The model with int8 linears, without ever holding its matrices as floats; in evaluation mode."""
+    with torch.device("meta"):
+        model = GPT(loaded.config)
+    floats = {  # matrices of another layout are widened one at a time, when they are quantized
+        name: tensor.float() if tensor.dim() == 1 or name.startswith("positions") else tensor
+        for name, tensor in loaded.floats.items()
+    }
+    model.load_state_dict(floats, strict=False, assign=True)
+    if loaded.config.positions == "rotary":
+        model.cos, model.sin = rotary_tables(loaded.config)
+    use_int8_linears(model, loaded.int8)
+    return model.eval().requires_grad_(False)

@@ -2,60 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inference_service.engine.kernels import cpu_step
-from inference_service.engine.kernels.cpu_step import Matrix, Norms, Shape, Weights
+from inference_service.engine.kernels import cpu_layers, cpu_step
+from inference_service.engine.kernels.cpu_attention import BLOCKED_ROWS, gathered_size
+from inference_service.engine.kernels.cpu_step import Batch, Matrix, Norms, Scratch, Shape, Weights
+from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES, TILE_ROWS, packed
+from inference_service.engine.kernels.team import Team, counters
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.scheduler import Work, wanted_rows
 from inference_service.model.config import GPTConfig
-from inference_service.model.gpt import bigram_rows
 from inference_service.model.quantize import quantize_rows
 from inference_service.model.rotary import rotary_tables
 
 Rows = tuple[np.ndarray, np.ndarray]
 
 _ACTIVATIONS = {
-    "relu2": cpu_step.RELU2,
-    "gelu": cpu_step.GELU,
-    "gelu_tanh": cpu_step.GELU_TANH,
-    "swiglu": cpu_step.SWIGLU,
+    "relu2": cpu_layers.RELU2,
+    "gelu": cpu_layers.GELU,
+    "gelu_tanh": cpu_layers.GELU_TANH,
+    "swiglu": cpu_layers.SWIGLU,
 }
 
 
 class FusedStep:
-    """Embedding, blocks and head with int8 weights; int8 embedding rows are widened as they are looked up."""
+    """Embedding, blocks and head with int8 weights, computed by `threads` threads."""
 
     def __init__(
-        self, config: GPTConfig, parameters: Mapping[str, Tensor], int8: Mapping[str, tuple[Tensor, Tensor]]
+        self,
+        config: GPTConfig,
+        parameters: Mapping[str, Tensor],
+        int8: Mapping[str, tuple[Tensor, Tensor]],
+        threads: int = 1,
     ) -> None:
-        """`parameters` as a GPT names them; matrices that `int8` lacks are quantized here."""
+        """`parameters` are those that are no int8 rows, as a GPT names them; matrices among them are quantized here."""
         c = self._config = config
+        self._team, self._threads = Team(threads), threads
 
         def rows(name: str) -> Rows:
             weight, scale = int8.get(name) or quantize_rows(parameters[name])
             return weight.numpy(), scale.numpy()
 
+        names = [*int8, *parameters]
+
         def matrix(projection: str) -> Matrix:
-            layers = []
-            for layer in range(c.n_layer):
-                prefix = f"blocks.{layer}.{projection}."
-                names = [name for name in parameters if name.startswith(prefix) and parameters[name].dim() == 2]
-                layers.append([np.concatenate(arrays) for arrays in zip(*map(rows, names), strict=True)])
-            weights, scales = zip(*layers, strict=True)
-            biases = _stack(parameters, [f"blocks.{layer}.{projection}.bias" for layer in range(c.n_layer)])
-            return Matrix(np.stack(weights), np.stack(scales), biases)
+            prefixes = [f"blocks.{layer}.{projection}." for layer in range(c.n_layer)]
+            weights, scales = [], []
+            for prefix in prefixes:
+                parts = sorted({name for name in names if name.startswith(prefix) and not name.endswith("bias")})
+                layer = [np.concatenate(arrays) for arrays in zip(*map(rows, parts), strict=True)]
+                weights.append(packed(layer[0]).reshape(-1))
+                scales.append(layer[1])
+            biases = _stack(parameters, [f"{prefix}bias" for prefix in prefixes])
+            return Matrix(np.concatenate(weights), np.stack(scales), biases)
+
+        def table(name: str) -> Matrix:
+            weight, scale = rows(name)
+            return Matrix(packed(weight).reshape(-1), scale[None], np.empty((0, 0), np.float32))
 
         norms = [f"blocks.{layer}.{part}_norm" for layer in range(c.n_layer) for part in ("attention", "mlp")]
         norms.append("final_norm")
         half = c.head_dim // 2 if c.positions == "rotary" else 0
         none = np.empty((0, 0), np.float32)
         cos, sin = rotary_tables(c)
+        embedding = table("embedding.weight")
         self._weights = Weights(
+            embedding,
+            table("bigrams.weight") if c.bigram_rows else Matrix(np.empty(0, np.int8), none, none),
+            parameters["positions.weight"].float().numpy() if c.positions == "learned" else none,
             matrix("attention.qkv"),
             matrix("attention.out"),
             matrix("mlp.up"),
@@ -64,46 +82,87 @@ class FusedStep:
                 _stack(parameters, [f"{norm}.weight" for norm in norms]),
                 _stack(parameters, [f"{norm}.bias" for norm in norms]),
             ),
+            embedding if c.tied_head else table("unembedding.weight"),
             cos[:, :half].contiguous().numpy() if half else none,
             sin[:, half:].contiguous().numpy() if half else none,
         )
-        self._shape = Shape(c.norm == "layer", c.norm_eps, c.embedding_norm, c.qk_norm, _ACTIVATIONS[c.activation])
-        self._embedding = rows("embedding.weight")
-        self._head = self._embedding if c.tied_head else rows("unembedding.weight")
-        self._bigrams = rows("bigrams.weight") if c.bigram_rows else None
-        self._positions = parameters["positions.weight"].numpy() if c.positions == "learned" else None
+        # pairs of inputs cannot be made of an odd number
+        bfloat16 = HAS_BFLOAT16 and not (c.d_model | c.n_head * c.head_dim | c.d_ff) & 1
+        self._shape = Shape(
+            c.norm == "layer", c.norm_eps, c.embedding_norm, c.qk_norm, _ACTIVATIONS[c.activation],
+            c.bigram_rows, c.d_ff, c.n_layer, bfloat16,
+        )  # fmt: skip
 
-    def logits(self, work: Sequence[Work], pool: KVPool) -> Tensor:
+    def ways(self) -> dict[str, Callable[[Sequence[Work], KVPool], Tensor]]:
+        """`logits` by all threads, and where there are several also by one, by names for people."""
+        name = "fused step of int8 weights (numba)"
+        if self._threads == 1:
+            return {name: self.logits}
+        return {f"{name}, {self._threads} threads": self.logits, f"{name}, 1 thread": self._alone}
+
+    def _alone(self, work: Sequence[Work], pool: KVPool) -> Tensor:
+        return self.logits(work, pool, alone=True)
+
+    def logits(self, work: Sequence[Work], pool: KVPool, *, alone: bool = False) -> Tensor:
         """Compute the work; logits (R, V) float32 of the positions that it asks for, in its order."""
-        states = self._hidden(work, pool)[wanted_rows(work)]
-        out = np.empty((states.shape[0], self._head[0].shape[0]), np.float32)
-        cpu_step.matmul(*self._head, states, out)
-        logits = torch.from_numpy(out)
+        batch, gathered = self._batch(work, pool)
+        scratch = self._scratch(len(batch.tokens), len(batch.wanted), gathered)
+        keys, values = pool.keys.numpy(), pool.values.numpy()
+        state = counters(cpu_step.phases(self._config.n_layer))
+        arguments = state, batch, self._weights, self._shape, keys, values, scratch
+        if alone:
+            cpu_step.step(*arguments)
+        else:
+            self._team.run(cpu_step.step, *arguments)
+        logits = torch.from_numpy(scratch.logits)
         cap = self._config.logit_softcap
         return cap * torch.tanh(logits / cap) if cap else logits
 
-    def _hidden(self, work: Sequence[Work], pool: KVPool) -> np.ndarray:
-        """Final normed states (N, C) float32 of all tokens of the work, in its order."""
+    def _batch(self, work: Sequence[Work], pool: KVPool) -> tuple[Batch, int]:
+        """The work as arrays, and how many numbers of gathered keys and values it needs."""
+        c = self._config
         count = sum(len(item.tokens) for item in work)
-        tokens, previous = np.empty(count, np.int64), np.zeros(count, np.int64)
-        positions = np.empty(count, np.int64)
-        slots = np.zeros((count, max(item.start + len(item.tokens) for item in work)), np.int64)
-        n = 0
-        for item in work:
-            stop, new = item.start + len(item.tokens), len(item.tokens)
+        tokens, previous, positions, owner = (np.empty(count, np.int64) for _ in range(4))
+        slots = np.zeros((len(work), max(item.start + len(item.tokens) for item in work)), np.int64)
+        segments, blocks = np.empty((len(work), 4), np.int64), []
+        n = gathered = 0
+        for i, item in enumerate(work):
+            new = len(item.tokens)
+            stop = item.start + new
             assert item.sequence.lease is not None
-            tokens[n : n + new] = item.tokens
-            previous[n : n + new] = item.previous
-            positions[n : n + new] = range(item.start, stop)
-            slots[n : n + new, :stop] = pool.slots(item.sequence.lease.blocks, stop)
+            tokens[n : n + new], previous[n : n + new] = item.tokens, item.previous
+            positions[n : n + new], owner[n : n + new] = range(item.start, stop), i
+            slots[i, :stop] = pool.slots(item.sequence.lease.blocks, stop)
+            together = TILE_ROWS if new >= BLOCKED_ROWS else 1
+            segments[i] = n, new, item.start, gathered if together > 1 else -1
+            if together > 1:
+                gathered += c.n_kv_head * gathered_size(stop, c.head_dim)
+            blocks += [(i, row, min(together, new - row)) for row in range(0, new, together)]
             n += new
-        x = _look_up(self._embedding, tokens)
-        if self._bigrams is not None:
-            x += _look_up(self._bigrams, bigram_rows(tokens, previous, self._config.bigram_rows))
-        if self._positions is not None:
-            x += self._positions[positions]
-        cpu_step.hidden(x, positions, slots, self._weights, self._shape, pool.keys.numpy(), pool.values.numpy())
-        return x
+        wanted = np.array(wanted_rows(work), np.int64)
+        return Batch(tokens, previous, positions, owner, slots, segments, np.array(blocks), wanted), gathered
+
+    def _scratch(self, rows: int, wanted: int, gathered: int) -> Scratch:
+        c = self._config
+        attended = c.n_head * c.head_dim
+        raised = c.d_ff * (2 if c.activation == "swiglu" else 1)
+        padded = -(-max(rows, wanted) // 16) * 16
+        widest = padded * max(c.d_model, attended, c.d_ff)
+
+        def room(*shape: int) -> np.ndarray:
+            return np.empty(shape, np.float32)
+
+        return Scratch(
+            x=room(rows, c.d_model),
+            projected=room(rows, attended + 2 * c.n_kv_head * c.head_dim),
+            attended=room(rows, attended),
+            raised=room(rows, raised),
+            packed=room(widest),
+            # where there are no pairs their type is not compiled either
+            pairs=np.empty(widest // 2 + 1, np.int32 if HAS_BFLOAT16 else np.float32),
+            gathered=room(gathered + LANES if gathered else 0),
+            logits=room(wanted, c.vocab_size),
+        )
 
 
 def _stack(parameters: Mapping[str, Tensor], names: Sequence[str]) -> np.ndarray:
@@ -111,8 +170,3 @@ def _stack(parameters: Mapping[str, Tensor], names: Sequence[str]) -> np.ndarray
     if names[0] not in parameters:
         return np.empty((0, 0), np.float32)
     return np.stack([parameters[name].float().numpy() for name in names])
-
-
-def _look_up(table: Rows, rows: np.ndarray) -> np.ndarray:
-    weight, scale = table
-    return weight[rows] * scale[rows, None]

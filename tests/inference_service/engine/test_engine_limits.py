@@ -28,6 +28,8 @@ class FloatRunner(Runner):
 
     def __init__(self, loaded):
         super().__init__(loaded, "cpu", 1)
+        assert self.tuned.wait(110)
+        self._cpu = None
         self._model = loaded.build_float()
 
 
@@ -36,8 +38,6 @@ class StaticRunner(FloatRunner):
 
     def __init__(self, loaded):
         super().__init__(loaded)
-        assert self.tuned.wait(100)
-        self._fused = None
         rows = RowStep(self.config, dict(self._model.named_parameters()), loaded.int8, plain, self.device)
         with torch.inference_mode():
             self._static = StaticStep(rows, self.pool, self.context_length, uncaptured, (1, 2, 4, 8, 16))

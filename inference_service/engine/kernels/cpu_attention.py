@@ -1,0 +1,136 @@
+"""Attention over the paged cache, compiled by numba: row by row, or for many rows of one sequence in blocks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from inference_service.engine.kernels.cpu_layers import compiled, exp, f32, rms_norm
+from inference_service.engine.kernels.simd import LANES, TILE_ROWS, tile4, tile16
+
+_tile = tile16 if TILE_ROWS == 16 else tile4
+BLOCKED_ROWS = 8  # from so many rows of a sequence on, gathering its keys and values first pays
+
+
+@compiled
+def _rotate(qk, cos, sin):  # type: ignore[no-untyped-def]
+    half = cos.shape[0]
+    for h in range(qk.shape[0]):
+        row = qk[h]
+        for d in range(half):
+            left, right = row[d], row[d + half]
+            row[d] = left * cos[d] - right * sin[d]
+            row[d + half] = left * sin[d] + right * cos[d]
+
+
+@compiled
+def store(row, position, slot, weights, shape, keys, values):  # type: ignore[no-untyped-def]
+    """Norm and turn the queries and keys of one token's row (heads + 2 KV heads, D); keys and values to their slot."""
+    kv_heads = keys.shape[1]
+    heads = row.shape[0] - 2 * kv_heads
+    if shape.qk_norm:
+        for h in range(heads + kv_heads):
+            rms_norm(row[h], row[h], f32(shape.eps))
+    if weights.cos.shape[0]:
+        _rotate(row[: heads + kv_heads], weights.cos[position], weights.sin[position])
+    for h in range(kv_heads):
+        for d in range(row.shape[1]):
+            keys[slot, h, d] = row[heads + h, d]
+            values[slot, h, d] = row[heads + kv_heads + h, d]
+
+
+@compiled
+def attend(query, keys, values, head, slots, length, out, scores):  # type: ignore[no-untyped-def]
+    """One row's queries (G, D) that share KV head `head` -> out (G, D); positions 0..length-1 are at `slots`."""
+    width = query.shape[1]
+    scale = f32(1 / math.sqrt(f32(width)))
+    for h in range(query.shape[0]):
+        q, y = query[h], out[h]
+        highest = f32(-1e30)
+        for t in range(length):
+            dot, key = f32(0), keys[slots[t], head]
+            for d in range(width):
+                dot += q[d] * key[d]
+            scores[t] = dot * scale
+            if scores[t] > highest:
+                highest = scores[t]
+        for t in range(length):
+            scores[t] = exp(scores[t] - highest)
+        total = f32(0)
+        for t in range(length):
+            total += scores[t]
+        inverse = f32(1) / total
+        for d in range(width):
+            y[d] = f32(0)
+        for t in range(length):
+            share, value = scores[t] * inverse, values[slots[t], head]
+            for d in range(width):
+                y[d] += share * value[d]
+
+
+@compiled
+def gather(keys, values, head, slots, length, gathered, at):  # type: ignore[no-untyped-def]
+    """Keys (D, 16) for each 16 positions, then values (length, D), into gathered from `at` on; see `gathered_size`."""
+    width = keys.shape[2]
+    panels = -(-length // LANES)
+    for t in range(panels * LANES):
+        target = at + (t // LANES) * width * LANES + t % LANES
+        if t < length:
+            key = keys[slots[t], head]
+            for d in range(width):
+                gathered[target + d * LANES] = key[d]
+        else:
+            for d in range(width):
+                gathered[target + d * LANES] = f32(0)
+    at += panels * LANES * width
+    for t in range(length):
+        value = values[slots[t], head]
+        for d in range(width):
+            gathered[at + t * width + d] = value[d]
+
+
+@compiled
+def gathered_size(length, width):  # type: ignore[no-untyped-def]
+    return (-(-length // LANES) * LANES + length) * width
+
+
+@compiled
+def attend_block(projected, row, rows, head, width, gathered, at, start, length, attended):  # type: ignore[no-untyped-def]
+    """Up to TILE_ROWS rows of one sequence, the first at position `start`, one head; `length` positions are gathered.
+
+    projected (all rows, ...) holds the queries, attended (all rows, heads * D) gets the result.
+    """
+    seen = start + rows
+    panels = -(-seen // LANES)
+    scale = f32(1 / math.sqrt(f32(width)))
+    query = np.zeros(width * TILE_ROWS, f32)
+    for r in range(rows):
+        for d in range(width):
+            query[d * TILE_ROWS + r] = projected[row + r, head * width + d] * scale
+    shares = np.empty((panels * LANES, TILE_ROWS), f32)
+    sums = np.empty((TILE_ROWS, LANES), f32)
+    for panel in range(panels):
+        _tile(gathered, at + panel * LANES * width, LANES, query, 0, width, sums)
+        for j in range(LANES):
+            for r in range(TILE_ROWS):
+                shares[panel * LANES + j, r] = sums[r, j]
+    for t in range(start + 1, panels * LANES):
+        for r in range(min(t - start, TILE_ROWS)):
+            shares[t, r] = f32(-1e30)  # the future
+    highest, total = np.full(TILE_ROWS, f32(-1e30)), np.zeros(TILE_ROWS, f32)
+    for t in range(seen):
+        for r in range(TILE_ROWS):
+            highest[r] = max(highest[r], shares[t, r])
+    for t in range(seen):
+        for r in range(TILE_ROWS):
+            shares[t, r] = exp(shares[t, r] - highest[r])
+            total[r] += shares[t, r]
+    flat = shares.reshape(-1)
+    at += -(-length // LANES) * LANES * width
+    for d in range(0, width, LANES):
+        _tile(gathered, at + d, width, flat, 0, seen, sums)
+        for r in range(rows):
+            inverse = f32(1) / total[r]
+            for j in range(min(LANES, width - d)):
+                attended[row + r, head * width + d + j] = sums[r, j] * inverse

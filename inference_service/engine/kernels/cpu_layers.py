@@ -1,0 +1,173 @@
+"""The parts of a layer on rows of float32, compiled by numba: norms, activations, and matrix products of int8 weights.
+
+Rows go through a product in groups of TILE_ROWS, the last one in the smallest tile that holds it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES, TILE_ROWS, tile1, tile4, tile8, tile16
+
+f32 = np.float32
+compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+RELU2, GELU, GELU_TANH, SWIGLU = range(4)
+_ROWS_AT_ONCE = 128  # inputs of so many rows stay in the second-level cache while weights pass by
+
+
+@compiled
+def group(rows, number):  # type: ignore[no-untyped-def]
+    """First row, rows, and size of the tile of a group; no rows beyond the last one."""
+    row = number * TILE_ROWS
+    left = min(max(rows - row, 0), TILE_ROWS)
+    size = 1 if left <= 1 else 4 if left <= 4 else 8 if left <= 8 else 16
+    return row, left, size
+
+
+@compiled
+def groups(rows):  # type: ignore[no-untyped-def]
+    """How many groups there are."""
+    return -(-rows // TILE_ROWS)
+
+
+@compiled
+def pack(x, row, size, packed, pairs, paired):  # type: ignore[no-untyped-def]
+    """x (up to `size` rows, k) as the group that begins at `row`, in the tiles' order, as bfloat16 if `paired`."""
+    k = x.shape[1]
+    if HAS_BFLOAT16 and paired:
+        bits = x.view(np.uint32)
+        for r in range(x.shape[0]):
+            at, line = row * (k // 2) + r, bits[r]
+            for j in range(k // 2):
+                low, high = line[2 * j], line[2 * j + 1]  # both rounded to the nearest, ties to even
+                low = (low + np.uint32(0x7FFF) + ((low >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+                high = (high + np.uint32(0x7FFF) + ((high >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+                pairs[at + j * size] = np.int32(low | high)
+    else:
+        for r in range(x.shape[0]):
+            at, line = row * k + r, x[r]
+            for j in range(k):
+                packed[at + j * size] = line[j]
+
+
+@compiled
+def _tile(size, weight, start, x, first, k, out):  # type: ignore[no-untyped-def]
+    if size == 16:
+        tile16(weight, start, LANES, x, first, k, out)
+    elif size == 8:
+        tile8(weight, start, LANES, x, first, k, out)
+    elif size == 4:
+        tile4(weight, start, LANES, x, first, k, out)
+    else:
+        tile1(weight, start, LANES, x, first, k, out)
+
+
+@compiled
+def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding):  # type: ignore[no-untyped-def]
+    """Columns of out (rows, n) that lie in `panels` (first, last + 1) = x @ weights * scale + bias, or added to out.
+
+    weight: flat packed int8, the matrix begins at `start`; x: all groups of rows, each row `width` elements, as `pack`
+    wrote them; scale (n,); bias (n,) or empty.
+    """
+    n = out.shape[1]
+    sums = np.empty((16, LANES), f32)
+    per_block = _ROWS_AT_ONCE // TILE_ROWS
+    for block in range(0, groups(rows), per_block):
+        for panel in range(panels[0], panels[1]):
+            column = panel * LANES
+            for number in range(block, block + per_block):
+                row, count, size = group(rows, number)
+                if count == 0:
+                    break
+                _tile(size, weight, start + column * k, x, row * width, k, sums)
+                for r in range(count):
+                    target, source = out[row + r, column : min(column + LANES, n)], sums[r]
+                    for j in range(target.shape[0]):
+                        value = source[j] * scale[column + j]
+                        if bias.shape[0]:
+                            value += bias[column + j]
+                        target[j] = target[j] + value if adding else value
+
+
+@compiled
+def rms_norm(x, out, eps):  # type: ignore[no-untyped-def]
+    squares = f32(0)
+    for j in range(x.shape[0]):
+        squares += x[j] * x[j]
+    factor = f32(1 / math.sqrt(max(squares / f32(x.shape[0]) + eps, f32(1e-15))))
+    for j in range(x.shape[0]):
+        out[j] = x[j] * factor
+
+
+@compiled
+def _layer_norm(x, out, eps):  # type: ignore[no-untyped-def]
+    mean = f32(0)
+    for j in range(x.shape[0]):
+        mean += x[j]
+    mean /= f32(x.shape[0])
+    squares = f32(0)
+    for j in range(x.shape[0]):
+        squares += (x[j] - mean) * (x[j] - mean)
+    factor = f32(1 / math.sqrt(squares / f32(x.shape[0]) + eps))
+    for j in range(x.shape[0]):
+        out[j] = (x[j] - mean) * factor
+
+
+@compiled
+def norm(x, out, norms, number, shape):  # type: ignore[no-untyped-def]
+    """One row through norm `number`; x and out may be the same."""
+    if shape.layer_norm:
+        _layer_norm(x, out, f32(shape.eps))
+    else:
+        rms_norm(x, out, f32(shape.eps))
+    if norms.gain.shape[0]:
+        gain = norms.gain[number]
+        for j in range(out.shape[0]):
+            out[j] *= gain[j]
+    if norms.bias.shape[0]:
+        bias = norms.bias[number]
+        for j in range(out.shape[0]):
+            out[j] += bias[j]
+
+
+@compiled
+def exp(x):  # type: ignore[no-untyped-def]
+    """e**x for x <= 0 by range reduction and a polynomial (Cephes expf): unlike libm's it vectorises."""
+    x = max(x, f32(-87.0))
+    n = f32(np.floor(x * f32(1.44269504) + f32(0.5)))
+    r = x - n * f32(0.693359375) + n * f32(2.12194440e-4)
+    p = f32(1.9875691500e-4)
+    p = p * r + f32(1.3981999507e-3)
+    p = p * r + f32(8.3334519073e-3)
+    p = p * r + f32(4.1665795894e-2)
+    p = p * r + f32(1.6666665459e-1)
+    p = p * r + f32(5.0000001201e-1)
+    return (p * r * r + r + f32(1)) * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@compiled
+def activate(x, out, kind):  # type: ignore[no-untyped-def]
+    """out (n,) of x (n,), of a gated activation x (2 n,): gate, then what it opens; x and out may be the same."""
+    n = out.shape[0]
+    if kind == RELU2:
+        for j in range(n):
+            positive = max(x[j], f32(0))
+            out[j] = positive * positive
+    elif kind == GELU:
+        for j in range(n):
+            out[j] = f32(0.5) * x[j] * (f32(1) + f32(math.erf(x[j] * f32(0.70710678))))
+    elif kind == GELU_TANH:
+        for j in range(n):
+            u = f32(0.79788456) * (x[j] + f32(0.044715) * x[j] * x[j] * x[j])
+            small = exp(f32(-2) * abs(u))
+            tanh = (f32(1) - small) / (f32(1) + small)
+            out[j] = f32(0.5) * x[j] * (f32(1) + (tanh if u > 0 else -tanh))
+    else:
+        for j in range(n):
+            small = exp(-abs(x[j]))
+            sigmoid = (f32(1) if x[j] > 0 else small) / (f32(1) + small)
+            out[j] = x[j] * sigmoid * x[j + n]

@@ -1,0 +1,184 @@
+"""What numba lacks for the CPU step: register tiles of matrix products, conversion to bfloat16, and atomics.
+
+Each is a few lines of LLVM's language. `tile` is the inner loop of every product: 16 outputs of up to TILE_ROWS rows
+are summed in registers, so a weight that was loaded and widened is used for all the rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+HAS_BFLOAT16 = bool(_FEATURES.get("avx512bf16") and _FEATURES.get("avx512f"))
+TILE_ROWS = 16 if _FEATURES.get("avx512f") else 4  # as many as there are registers for
+_X86 = llvmlite.binding.get_default_triple().startswith(("x86_64", "amd64"))
+
+_i8, _i32, _i64, _f32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+_floats, _ints = ir.VectorType(_f32, LANES), ir.VectorType(_i32, LANES)
+
+
+class _BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+_bfloats = ir.VectorType(_BFloat(), 2 * LANES)
+
+
+_FMA = "llvm.fma.v16f32", ir.FunctionType(_floats, [_floats] * 3)
+_DOT = "llvm.x86.avx512bf16.dpbf16ps.512", ir.FunctionType(_floats, [_floats, _bfloats, _bfloats])
+_PAUSE = "llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), [])
+
+
+def _long(value: int) -> ir.Constant:
+    return ir.Constant(_i64, value)
+
+
+def _call(builder: Any, function: tuple[str, ir.FunctionType], *arguments: Any) -> Any:
+    name, kind = function
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _data(context: Any, builder: Any, kind: Any, value: Any, element: ir.Type) -> Any:
+    return builder.bitcast(context.make_array(kind)(context, builder, value).data, element.as_pointer())
+
+
+def _vector(builder: Any, pointer: Any, kind: ir.VectorType) -> Any:
+    return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=1)
+
+
+def _splat(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(_i32, 0))
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(_ints, [0] * LANES))
+
+
+def _widened(builder: Any, pointer: Any, weight: Any) -> Any:
+    """16 weights from `pointer` as float32."""
+    if weight.dtype == types.float32:
+        return _vector(builder, pointer, _floats)
+    return builder.sitofp(builder.sext(_vector(builder, pointer, ir.VectorType(_i8, LANES)), _ints), _floats)
+
+
+def _tile(rows: int) -> Any:
+    """An intrinsic (weight, start, step, x, first, k, out): out (rows, 16) float32 = x (rows, k) @ 16 columns.
+
+    weight: flat int8 or float32; from `start` on 16 weights of the first of k, `step` elements on those of the second.
+    x: flat from `first` on, the `rows` values of the first of k, then those of the second. float32, or int32 that
+    hold two of k as bfloat16, for which weights must be int8, all of which bfloat16 represents exactly.
+    """
+    unroll = max(1, 8 // rows)  # as many sums at a time as hide the latency of an addition
+
+    @intrinsic
+    def tile(typingctx, weight, start, step, x, first, k, out):  # type: ignore[no-untyped-def]
+        paired = x.dtype == types.int32
+
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            kinds = _i8 if weight.dtype == types.int8 else _f32, _i32 if paired else _f32, _f32
+            weights, inputs, results = (
+                _data(context, builder, kind, value, element)
+                for kind, value, element in zip((weight, x, out), (arguments[i] for i in (0, 3, 6)), kinds, strict=True)
+            )
+            start_value, step_value, first_value, k_value = (arguments[i] for i in (1, 2, 4, 5))
+            weights = builder.gep(weights, [start_value])
+            inputs = builder.gep(inputs, [first_value])
+            zero = ir.Constant(_floats, [0.0] * LANES)
+            sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(unroll)] for _ in range(rows)]
+
+            def add(at: Any, which: int) -> None:
+                """One more of k, or with pairs two more, into sums number `which`."""
+                if paired:
+                    pointer = builder.gep(weights, [builder.mul(builder.shl(at, _long(1)), step_value)])
+                    low = _widened(builder, pointer, weight)
+                    high = _widened(builder, builder.gep(pointer, [step_value]), weight)
+                    # the upper half of a float32 is a bfloat16; here the lower half is 0
+                    shifted = builder.lshr(builder.bitcast(low, _ints), ir.Constant(_ints, [16] * LANES))
+                    wide = builder.bitcast(builder.or_(shifted, builder.bitcast(high, _ints)), _bfloats)
+                else:
+                    wide = _widened(builder, builder.gep(weights, [builder.mul(at, step_value)]), weight)
+                line = builder.gep(inputs, [builder.mul(at, _long(rows))])
+                for row in range(rows):
+                    one = _splat(builder, builder.load(builder.gep(line, [_long(row)])), _ints if paired else _floats)
+                    slot = sums[row][which]
+                    if paired:
+                        total = _call(builder, _DOT, builder.load(slot), wide, builder.bitcast(one, _bfloats))
+                    else:
+                        total = _call(builder, _FMA, wide, one, builder.load(slot))
+                    builder.store(total, slot)
+
+            length = builder.ashr(k_value, _long(1)) if paired else k_value
+            whole = builder.sdiv(length, _long(unroll))
+            with cgutils.for_range(builder, whole) as loop:
+                for i in range(unroll):
+                    add(builder.add(builder.mul(loop.index, _long(unroll)), _long(i)), i)
+            with cgutils.for_range(builder, length, start=builder.mul(whole, _long(unroll))) as loop:
+                add(loop.index, 0)
+            for row in range(rows):
+                total = builder.load(sums[row][0])
+                for more in sums[row][1:]:
+                    total = builder.fadd(total, builder.load(more))
+                pointer = builder.gep(results, [_long(row * LANES)])
+                builder.store(total, builder.bitcast(pointer, _floats.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.none(weight, types.int64, types.int64, x, types.int64, types.int64, out), codegen
+
+    return tile
+
+
+tile1, tile4, tile8, tile16 = map(_tile, (1, 4, 8, 16))
+
+
+def _atomic(ordering_of: str) -> Any:
+    """An intrinsic over (int64 array, index): "add" adds one and returns the value before, "load" reads."""
+
+    @intrinsic
+    def atomic(typingctx, array, index):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            pointer = builder.gep(_data(context, builder, array, arguments[0], _i64), [arguments[1]])
+            if ordering_of == "add":
+                return builder.atomic_rmw("add", pointer, _long(1), "seq_cst")
+            return builder.load_atomic(pointer, "seq_cst", 8)
+
+        return types.int64(array, types.int64), codegen
+
+    return atomic
+
+
+atomic_increment = _atomic("add")
+atomic_load = _atomic("load")
+
+
+@intrinsic
+def pause(typingctx):  # type: ignore[no-untyped-def]
+    """Tell the processor that this is a loop that waits."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        if _X86:
+            _call(builder, _PAUSE)
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+def packed(weight: np.ndarray) -> np.ndarray:
+    """(n, k) -> (ceil(n / 16), k, 16) of the same type: what `tile` reads lies side by side; zeros fill the last."""
+    n, k = weight.shape
+    panels = np.zeros((-(-n // LANES), LANES, k), weight.dtype)
+    panels.reshape(-1, k)[:n] = weight
+    return np.ascontiguousarray(panels.transpose(0, 2, 1))
