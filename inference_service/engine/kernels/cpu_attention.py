@@ -10,6 +10,7 @@ from inference_service.engine.kernels.cpu_layers import compiled, exp, f32, rms_
 from inference_service.engine.kernels.simd import LANES, TILE_ROWS, tile4, tile16
 
 _tile = tile16 if TILE_ROWS == 16 else tile4
+BLOCK_ROWS = LANES
 BLOCKED_ROWS = 8  # from so many rows of a sequence on, gathering its keys and values first pays
 
 
@@ -71,66 +72,70 @@ def attend(query, keys, values, head, slots, length, out, scores):  # type: igno
 
 @compiled
 def gather(keys, values, head, slots, length, gathered, at):  # type: ignore[no-untyped-def]
-    """Keys (D, 16) for each 16 positions, then values (length, D), into gathered from `at` on; see `gathered_size`."""
+    """Keys (D, TILE_ROWS) for each TILE_ROWS positions, then values (length, TILE_ROWS) for each TILE_ROWS of D, into
+    gathered from `at` on; see `gathered_size`."""
     width = keys.shape[2]
-    panels = -(-length // LANES)
-    for t in range(panels * LANES):
-        target = at + (t // LANES) * width * LANES + t % LANES
+    for t in range(-(-length // TILE_ROWS) * TILE_ROWS):
+        target = at + (t // TILE_ROWS) * width * TILE_ROWS + t % TILE_ROWS
         if t < length:
             key = keys[slots[t], head]
             for d in range(width):
-                gathered[target + d * LANES] = key[d]
+                gathered[target + d * TILE_ROWS] = key[d]
         else:
             for d in range(width):
-                gathered[target + d * LANES] = f32(0)
-    at += panels * LANES * width
+                gathered[target + d * TILE_ROWS] = f32(0)
+    at += -(-length // TILE_ROWS) * TILE_ROWS * width
     for t in range(length):
         value = values[slots[t], head]
         for d in range(width):
-            gathered[at + t * width + d] = value[d]
+            gathered[at + ((d // TILE_ROWS) * length + t) * TILE_ROWS + d % TILE_ROWS] = value[d]
 
 
 @compiled
 def gathered_size(length, width):  # type: ignore[no-untyped-def]
-    return (-(-length // LANES) * LANES + length) * width
+    keys = -(-length // TILE_ROWS) * TILE_ROWS * width
+    return keys + -(-width // TILE_ROWS) * TILE_ROWS * length
 
 
 @compiled
 def attend_block(projected, row, rows, head, width, gathered, at, start, length, attended):  # type: ignore[no-untyped-def]
-    """Up to TILE_ROWS rows of one sequence, the first at position `start`, one head; `length` positions are gathered.
+    """Up to BLOCK_ROWS rows of one sequence, the first at position `start`; one head; `length` positions are gathered.
 
-    projected (all rows, ...) holds the queries, attended (all rows, heads * D) gets the result.
+    projected (all rows, ...) holds the queries, attended (all rows, heads * D) gets the result. Everything in between
+    has the rows as its last dimension.
     """
     seen = start + rows
-    panels = -(-seen // LANES)
     scale = f32(1 / math.sqrt(f32(width)))
-    query = np.zeros(width * TILE_ROWS, f32)
+    query = np.zeros((width, BLOCK_ROWS), f32)
     for r in range(rows):
         for d in range(width):
-            query[d * TILE_ROWS + r] = projected[row + r, head * width + d] * scale
-    shares = np.empty((panels * LANES, TILE_ROWS), f32)
-    sums = np.empty((TILE_ROWS, LANES), f32)
-    for panel in range(panels):
-        _tile(gathered, at + panel * LANES * width, LANES, query, 0, width, sums)
-        for j in range(LANES):
-            for r in range(TILE_ROWS):
-                shares[panel * LANES + j, r] = sums[r, j]
-    for t in range(start + 1, panels * LANES):
-        for r in range(min(t - start, TILE_ROWS)):
+            query[d, r] = projected[row + r, head * width + d] * scale
+    flat_query = query.reshape(-1)
+    shares = np.empty((-(-seen // TILE_ROWS) * TILE_ROWS, BLOCK_ROWS), f32)
+    for t in range(0, seen, TILE_ROWS):
+        _tile(flat_query, 0, BLOCK_ROWS, gathered, at + t * width, width, shares[t:])
+    for t in range(start + 1, seen):
+        for r in range(min(t - start, BLOCK_ROWS)):
             shares[t, r] = f32(-1e30)  # the future
-    highest, total = np.full(TILE_ROWS, f32(-1e30)), np.zeros(TILE_ROWS, f32)
+    highest, total = np.full(BLOCK_ROWS, f32(-1e30)), np.zeros(BLOCK_ROWS, f32)
     for t in range(seen):
-        for r in range(TILE_ROWS):
+        for r in range(BLOCK_ROWS):
             highest[r] = max(highest[r], shares[t, r])
     for t in range(seen):
-        for r in range(TILE_ROWS):
-            shares[t, r] = exp(shares[t, r] - highest[r])
+        line = shares[t]
+        for r in range(BLOCK_ROWS):
+            line[r] -= highest[r]
+    flat_shares = shares.reshape(-1)
+    for i in range(seen * BLOCK_ROWS):
+        flat_shares[i] = exp(flat_shares[i])
+    for t in range(seen):
+        for r in range(BLOCK_ROWS):
             total[r] += shares[t, r]
-    flat = shares.reshape(-1)
-    at += -(-length // LANES) * LANES * width
-    for d in range(0, width, LANES):
-        _tile(gathered, at + d, width, flat, 0, seen, sums)
+    sums = np.empty((TILE_ROWS, BLOCK_ROWS), f32)
+    at += -(-length // TILE_ROWS) * TILE_ROWS * width
+    for d in range(0, width, TILE_ROWS):
+        _tile(flat_shares, 0, BLOCK_ROWS, gathered, at + d * length, seen, sums)
         for r in range(rows):
             inverse = f32(1) / total[r]
-            for j in range(min(LANES, width - d)):
-                attended[row + r, head * width + d + j] = sums[r, j] * inverse
+            for j in range(min(TILE_ROWS, width - d)):
+                attended[row + r, head * width + d + j] = sums[j, r] * inverse

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from inference_service.engine.kernels import cpu_layers, cpu_step
-from inference_service.engine.kernels.cpu_attention import BLOCKED_ROWS, gathered_size
+from inference_service.engine.kernels.cpu_attention import BLOCK_ROWS, BLOCKED_ROWS, gathered_size
 from inference_service.engine.kernels.cpu_step import Batch, Matrix, Norms, Scratch, Shape, Weights
-from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES, TILE_ROWS, packed
+from inference_service.engine.kernels.simd import HAS_BFLOAT16, packed
 from inference_service.engine.kernels.team import Team, counters
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.scheduler import Work, wanted_rows
@@ -133,7 +133,7 @@ class FusedStep:
             tokens[n : n + new], previous[n : n + new] = item.tokens, item.previous
             positions[n : n + new], owner[n : n + new] = range(item.start, stop), i
             slots[i, :stop] = pool.slots(item.sequence.lease.blocks, stop)
-            together = TILE_ROWS if new >= BLOCKED_ROWS else 1
+            together = BLOCK_ROWS if new >= BLOCKED_ROWS else 1
             segments[i] = n, new, item.start, gathered if together > 1 else -1
             if together > 1:
                 gathered += c.n_kv_head * gathered_size(stop, c.head_dim)
@@ -160,7 +160,7 @@ class FusedStep:
             packed=room(widest),
             # where there are no pairs their type is not compiled either
             pairs=np.empty(widest // 2 + 1, np.int32 if HAS_BFLOAT16 else np.float32),
-            gathered=room(gathered + LANES if gathered else 0),
+            gathered=room(gathered),
             logits=room(wanted, c.vocab_size),
         )
 
