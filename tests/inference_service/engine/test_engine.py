@@ -236,7 +236,7 @@ async def test_a_fault_in_one_request_leaves_the_others_alone(loaded, fault):
 
 async def test_a_processor_without_the_int8_kernel_is_served_in_float32(tiny_model_dir, monkeypatch):
     monkeypatch.setattr("inference_service.engine.cpu_kernels.int8_linear_works", lambda: False)
-    monkeypatch.setattr("inference_service.engine.runner._CANDIDATE_TOKENS", ())
+    monkeypatch.setattr("inference_service.engine.cpu_kernels.remembered", lambda ways, config: {1: "operators"})
     backend = LocalBackend(str(tiny_model_dir), device="cpu")
     await backend.start()
     chunks = [chunk async for chunk in backend.complete(CompletionRequest(PREFIX, max_tokens=4))]
