@@ -47,7 +47,7 @@ def wait(state, phase, pieces):  # type: ignore[no-untyped-def]
     """Until all pieces of a phase are done."""
     spins = 0
     while atomic_load(state, 2 * _LINE * phase + _LINE) < pieces:
-        pause()
+        pause()  # type: ignore[call-arg]
         spins += 1
         if _CAN_YIELD and spins > _SPINS:
             _yield_processor()
