@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from inference_service.api.grpc.server import GrpcServer
+    from inference_service.backends.base import Backend
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,12 +51,15 @@ def main(argv: list[str] | None = None) -> int:
     from inference_service.app import create_app
     from inference_service.backends.local import LocalBackend
 
+    def make(model: Path | str) -> Backend:
+        return LocalBackend(str(model), device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache)
+
     logs.configure(settings.log_format)
     try:
-        backend = LocalBackend(
-            settings.model, device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache
-        )
-        app = create_app(settings, backend)
+        first = _upstream(settings) if settings.upstream else make(settings.model)
+        # clients name the model, and its versions come and go
+        name = settings.upstream_model if settings.upstream else Path(settings.model).resolve().name
+        app = create_app(settings, first, make, name if settings.models else "")
         start_grpc = _grpc(settings, app)
     except SettingsError as error:
         return _fail(str(error), 2)
@@ -62,6 +67,18 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(_load_problem(settings, error), 1)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, app, listener, start_grpc))
+
+
+def _upstream(settings: Settings) -> Backend:
+    from inference_service.backends.upstream import UpstreamBackend
+
+    key = os.environ.get("MIDFILL_UPSTREAM_KEY", "")
+    if settings.upstream_key_file:
+        try:
+            key = Path(settings.upstream_key_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"cannot read upstream_key_file {settings.upstream_key_file}: {error}") from None
+    return UpstreamBackend(settings.upstream, settings.upstream_model, key, settings.upstream_fim)
 
 
 async def _serve(
@@ -177,7 +194,8 @@ def _listen_problem(settings: Settings, error: OSError) -> str:
 
 
 def _load_problem(settings: Settings, error: Exception) -> str:
-    return f"cannot serve the model {settings.model!r}: {error or type(error).__name__}"
+    what = f"the upstream {settings.upstream!r}" if settings.upstream else f"the model {settings.model!r}"
+    return f"cannot serve {what}: {error or type(error).__name__}"
 
 
 def _wait_for_stdin_eof(then: Callable[[], None]) -> None:

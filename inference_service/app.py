@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 
 from fastapi import FastAPI
 
-from inference_service.api import complete, completions, errors, events, health, models, openapi
+from inference_service.api import admin, complete, completions, errors, events, health, models, openapi
 from inference_service.api.auth import Authentication
 from inference_service.api.body_limit import BodyLimit
 from inference_service.api.observe import Observe
 from inference_service.api.service import Service
 from inference_service.backends.base import Backend
+from inference_service.registry.deployments import Deployments
+from inference_service.registry.source import StoreSource
+from inference_service.registry.store import ModelStore
+from inference_service.response_cache import CachedBackend, ResponseCache
 from inference_service.settings import Settings
 
 
-def create_app(settings: Settings, backend: Backend) -> FastAPI:
+def create_app(
+    settings: Settings, backend: Backend, make: Callable[[Path], Backend] | None = None, name: str = ""
+) -> FastAPI:
     """The application; `app.state.service` is its Service.
 
-    The model loads in the background from the lifespan's start on: until then completions answer 503.
+    `make` gives the backend of a model directory, for the versions of the store that the settings name; `name` is
+    what the model is called in the API whichever version serves, "" for what the first one is called. The model loads
+    in the background from the lifespan's start on: until then completions answer 503.
     Raises SettingsError when a setting cannot be used.
     """
-    service = Service(settings, backend)
+    cache = None
+    if settings.response_cache_mb:
+        cache = ResponseCache(settings.response_cache_mb << 20, settings.response_cache_ttl_s, settings.redis)
+
+    def in_front(computing: Backend) -> Backend:
+        return CachedBackend(computing, cache) if cache else computing
+
+    source = None
+    if settings.models and make:
+        store = ModelStore(settings.models, Path(settings.models_cache).expanduser())
+        source = StoreSource(store, lambda path: in_front(make(path)))
+    deployments = Deployments(in_front(backend), source, name)
+    service = Service(settings, deployments)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
@@ -32,12 +53,14 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
             yield
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
-        await backend.stop()
+        await deployments.stop()
+        if cache:
+            await cache.close()
         await asyncio.to_thread(service.tracing.close)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for module in (completions, complete, events, models, health):
+    for module in (completions, complete, events, models, health, admin):
         app.include_router(module.router)
     openapi.install(app, settings)
     errors.install(app)

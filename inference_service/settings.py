@@ -46,6 +46,14 @@ class Settings:
         "keys and values of cached tokens: float, int8, or auto (int8 on a GPU, float on a CPU)",
         choices=("auto", "float", "int8"),
     )
+    models: str = _setting("", "folder or fsspec URL of model versions to switch between")
+    models_cache: str = _setting("~/.cache/midfill/models", "where versions from a URL are copied to")
+    response_cache_mb: int = _setting(64, "memory for answers to give again, MB, 0 = off", low=0, high=1 << 20)
+    response_cache_ttl_s: float = _setting(300.0, "seconds that an answer may be given again", low=1, high=86400)
+    upstream: str = _setting("", "URL of an OpenAI-compatible server that computes in place of --model")
+    upstream_model: str = _setting("", "model of the upstream server, none = its first one")
+    upstream_fim: str = _setting("", "how the upstream is told a suffix: suffix, or a family of docs/upstream.md")
+    upstream_key_file: str = _setting("", "file with the upstream's API key, or MIDFILL_UPSTREAM_KEY")
     allow_anonymous: bool = _setting(False, "accept requests without a key on a non-loopback address")
     api_keys_file: str = _setting("", "file with the SHA-256 (hex) of one API key per line, # comments")
     database: str = _setting(

@@ -8,6 +8,7 @@ from typing import Any
 
 from inference_service.api import results as shapes
 from inference_service.api.results import Result
+from inference_service.api.run import Run
 from inference_service.api.schemas import CompletionBody
 from inference_service.output_filters.pipeline import Verdict, judge
 
@@ -17,12 +18,12 @@ Tokens = Sequence[tuple[str, float]]
 class Answer:
     """Takes the chunks of `len(body.prompts) * body.candidates` completions, tells those that were asked for."""
 
-    def __init__(self, completion_id: str, body: CompletionBody, model: str, version: str) -> None:
+    def __init__(self, run: Run, body: CompletionBody, model: str) -> None:
         self.body = body
         self.results = [Result() for _ in range(len(body.prompts) * body.candidates)]
-        self._version = version
+        self._run = run
         self._frame = {
-            "id": completion_id,
+            "id": run.id,
             "object": "text_completion",
             "created": int(time.time()),
             "model": model,
@@ -41,7 +42,7 @@ class Answer:
         """What the whole answer and the last chunk of a stream end with."""
         return {
             "usage": shapes.usage_json(self.results, self.body.candidates),
-            "midfill": shapes.midfill_json(self.results, self._version) | self._filtered(),
+            "midfill": shapes.midfill_json(self.results, self._run.deployment.model.version) | self._filtered(),
         }
 
     def part(self, index: int, text: str, tokens: Tokens = (), reason: str | None = None) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Accounting(BaseModel):
     decode_ms: float = Field(description="longest generation")
     model_version: str
     filtered: list[Filtered] | None = Field(None, description="one a choice, where filters were asked for")
+    cached: bool = Field(False, description="there, and true, when the answer had been given before")
 
 
 class CompletionAnswer(_Answer):
@@ -195,3 +196,78 @@ class Health(_Answer):
     status: str
     model_loaded: bool
     device: str
+
+
+class StoredVersion(_Answer):
+    """A version that is loaded or stored. `version` "base" is the model that the settings name."""
+
+    version: str | None = Field(description="what to activate; null where `problem` says why it cannot be")
+    content: str | None = Field(description="digest of the files")
+    folder: str | None
+    problem: str | None
+    loaded: bool
+    role: Literal["active", "previous", "candidate"] | None
+
+
+class VersionList(_Answer):
+    """Everything that serves or could."""
+
+    model: str
+    active: str
+    previous: str | None
+    models: list[StoredVersion]
+
+
+class Activated(_Answer):
+    """Which version serves from now on."""
+
+    active: str
+    before: str
+    took_ms: float
+
+
+class ArmFigures(_Answer):
+    """Counts of one version in an experiment."""
+
+    completions: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    slow: int = Field(description="beyond the latency limit")
+    shown: int
+    accepted: int
+
+
+class ExperimentLimits(_Answer):
+    """When a canary is taken back."""
+
+    min_samples: int
+    max_error_rate: float
+    max_latency_ratio: float
+
+
+class ExperimentFigures(_Answer):
+    """An experiment and what was counted since it began in this process."""
+
+    version: str
+    kind: Literal["shadow", "canary"]
+    percent: float
+    limits: ExperimentLimits
+    control: ArmFigures
+    candidate: ArmFigures
+    agreement: float | None = Field(description="share of the shadow's greedy answers that were the same")
+    compared: int
+    skipped: int
+
+
+class RolledBack(ExperimentFigures):
+    """An experiment that was ended by its limits."""
+
+    reason: Literal["errors", "latency", "acceptance"]
+
+
+class ExperimentList(_Answer):
+    """At most one experiment runs."""
+
+    experiments: list[ExperimentFigures]
+    last_rollback: RolledBack | None

@@ -55,7 +55,7 @@ async def create_completion(request: Request) -> Response:
         prompt_chars=sum(map(len, body.prompts)),
         suffix_chars=len(body.suffix or ""),
     )
-    answer = Answer(run.id, body, card.name, card.version)
+    answer = Answer(run, body, card.name)
     if body.stream:
         return EventStream(run, answer)
     async with run:

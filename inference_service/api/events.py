@@ -34,4 +34,5 @@ async def record_event(request: Request) -> Response:
         await service.stores.events.happened(told)
     except NotAccepted as reason:
         raise unavailable("events_not_kept", str(reason), 5) from None
+    service.backend.event(event.completion_id, event.event)
     return JSONResponse({"status": "accepted"}, 202)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from inference_service.api.errors import ApiError
 from inference_service.api.service import Service
+from inference_service.backends.base import ModelCard
 from inference_service.engine.request import Chunk, CompletionRequest, Stats
 from inference_service.events.records import Completion, Texts, language_of
 from inference_service.guard.admission import estimated_tokens
@@ -29,11 +30,16 @@ class Ledger:
         self._quotas = service.stores.quotas
         self._events = service.stores.events
         self._card = service.backend.model
+        self._arm = ""
         self._principal = principal
         self._requests = requests
         self._made = [_Made() for _ in requests]
         self._reservation: Reservation | None = None
         self._used = 0
+
+    def served_by(self, card: ModelCard, arm: str) -> None:
+        """Which version answers, and in which arm of an experiment; known once the request is admitted."""
+        self._card, self._arm = card, arm
 
     async def reserve(self) -> None:
         """Take the request from the key's quotas. Raises ApiError 429."""
@@ -89,6 +95,7 @@ class Ledger:
             completion_tokens=stats.completion_tokens,
             lines=made.line_ends + 1,
             chars=made.chars,
+            arm=self._arm,
         )
         texts = None
         if self._events.keeps_texts:

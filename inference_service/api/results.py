@@ -80,7 +80,10 @@ def usage_json(results: Sequence[Result], n: int) -> dict[str, Any]:
 
 
 def midfill_json(results: Sequence[Result], version: str) -> dict[str, Any]:
-    """Our own part of the answer: mean log probability per token in nats, the longest times in ms."""
+    """Our own part of the answer: mean log probability per token in nats, the longest times in ms.
+
+    `cached` is there, and true, where nothing was computed.
+    """
     stats = [result.stats for result in results]
     weighted = [
         (item.mean_logprob, item.completion_tokens)
@@ -95,7 +98,7 @@ def midfill_json(results: Sequence[Result], version: str) -> dict[str, Any]:
         "prefill_ms": round(max(item.prefill_ms for item in stats), 3),
         "decode_ms": round(max(item.decode_ms for item in stats), 3),
         "model_version": version,
-    }
+    } | ({"cached": True} if stats and all(item.response_cached for item in stats) else {})
 
 
 def server_timing(results: Sequence[Result]) -> str:

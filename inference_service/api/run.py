@@ -7,18 +7,19 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
 
-from inference_service.api.errors import ApiError, ClientGone, internal, invalid
+from inference_service.api.errors import ApiError, ClientGone, internal, invalid, unavailable
 from inference_service.api.ledger import Ledger, chars
 from inference_service.api.service import Service
-from inference_service.backends.base import PromptTooLong
+from inference_service.backends.base import BackendUnavailable, PromptTooLong, RequestRefused
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason, Stats
 from inference_service.guard.admission import Reservation, estimated_tokens
 from inference_service.logs import log, request_fields
+from inference_service.registry.deployment import Deployment
 
 # One HTTP request with many completions takes at most this share of the queue, so that a script does not
 # starve the editors.
@@ -44,6 +45,8 @@ class Run:
 
     def __init__(self, service: Service, http: Request, requests: Sequence[CompletionRequest]) -> None:
         self.id = requests[0].id
+        self.session = requests[0].session
+        self.deployment: Deployment  # the version of all its completions, chosen on admission
         self.slots = min(len(requests), MAX_SLOTS, service.settings.max_queue)
         self.reservation = Reservation(0, 0, 0)
         self._service = service
@@ -54,6 +57,7 @@ class Run:
         self._gate = asyncio.Semaphore(self.slots)
         self._tasks: list[asyncio.Task[None]] = []
         self._cancelled = False
+        self._superseded = False
         self._received: float = http.scope["midfill.received"]
         self._ledger = Ledger(service, http.scope["midfill.principal"], requests)
 
@@ -64,6 +68,7 @@ class Run:
         except ApiError:
             await self._ledger.settle(served=False)
             raise
+        self._ledger.served_by(self.deployment.model, self._service.backend.arm(self.deployment))
         self._tasks = [asyncio.create_task(self._pump(index)) for index in range(len(self._requests))]
         self._tasks.append(asyncio.create_task(self._watch()))
         return self
@@ -94,8 +99,13 @@ class Run:
         ]
         self._cancelled = True
         for request in unfinished:
-            self._service.backend.cancel(request.id)
+            self.deployment.cancel(request.id)
         return bool(unfinished)
+
+    def supersede(self) -> None:
+        """End every completion with `finish_reason` "superseded"."""
+        self._superseded = True
+        self.cancel()
 
     def shut_down(self) -> None:
         """End every unfinished completion with what it has, `finish_reason` "shutdown"."""
@@ -129,7 +139,7 @@ class Run:
                 self._put(index, Chunk("", finish_reason="cancelled", stats=Stats()))
                 return
             try:
-                async with contextlib.aclosing(self._service.backend.complete(request)) as chunks:
+                async with contextlib.aclosing(self.deployment.complete(request)) as chunks:
                     async for last in chunks:
                         if last.finish_reason == "error":
                             raise RuntimeError(last.error)
@@ -138,12 +148,19 @@ class Run:
                     raise RuntimeError("the backend ended without a finish reason")
             except PromptTooLong as error:
                 self._put(index, invalid("prompt", str(error)))
+            except RequestRefused as error:
+                self._put(index, invalid(error.param, str(error)))
+            except BackendUnavailable as error:
+                log("backend unavailable", level=logging.WARNING, reason=str(error), completion=request.id)
+                self._put(index, unavailable("backend_unavailable", str(error), error.retry_after_s))
             except Exception as error:
                 log("completion failed", level=logging.ERROR, exception=error, completion=request.id)
                 self._put(index, internal())
 
     def _put(self, index: int, item: Chunk | ApiError) -> None:
         if isinstance(item, Chunk):
+            if self._superseded and item.finish_reason == "cancelled":
+                item = replace(item, finish_reason="superseded")
             self._account(index, item)
         else:
             self._progress[index].finished = True

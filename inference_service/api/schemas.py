@@ -231,3 +231,25 @@ class EventBody(_Body):
     accepted_chars: Int | None = Field(
         None, ge=0, le=1_000_000, title="characters that were taken", description="an integer from 0 to 1000000"
     )
+
+
+class ExperimentBody(_Body):
+    """`PUT /admin/experiments`: which version is tried on which share of the sessions."""
+
+    version: Text = Field(
+        min_length=1, max_length=128, title="of GET /admin/models", description="a string of 1 to 128 characters"
+    )
+    kind: Literal["shadow", "canary"] = Field(
+        title="canary answers its share of the sessions, shadow computes what nobody sees",
+        description="shadow or canary",
+    )
+    percent: float = Field(ge=0, le=100, title="share of the sessions", description="a number from 0 to 100")
+    min_samples: Int = Field(
+        50, ge=10, le=1_000_000, title="nothing is judged on fewer", description="an integer from 10 to 1000000"
+    )
+    max_error_rate: float = Field(
+        0.02, ge=0, le=1, title="share of completions that may fail", description="a number from 0 to 1"
+    )
+    max_latency_ratio: float = Field(
+        2.0, ge=1, le=100, title="factor on the active version's 95th percentile", description="a number from 1 to 100"
+    )

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from inference_service.api.errors import ApiError, unavailable
-from inference_service.backends.base import Backend
+from inference_service.backends.base import ModelCard
 from inference_service.guard.admission import Admission, Saturated
 from inference_service.logs import log
 from inference_service.metrics import Metrics
+from inference_service.registry.deployments import Deployments
 from inference_service.settings import Settings
 from inference_service.stores import Stores
 from inference_service.tracing import tracing
@@ -26,7 +27,7 @@ Phase = Literal["loading", "ready", "draining", "failed"]
 class Service:
     """One per application. Used from its event loop only: each method is atomic between two awaits."""
 
-    def __init__(self, settings: Settings, backend: Backend) -> None:
+    def __init__(self, settings: Settings, backend: Deployments) -> None:
         self.settings = settings
         self.backend = backend
         self.phase: Phase = "loading"
@@ -37,7 +38,10 @@ class Service:
         self.tracing = tracing(settings.otlp_endpoint)
         self.admission = Admission(settings.max_queue, settings.max_reserved_tokens, settings.max_wait_s)
         self.stores = Stores(settings, self.metrics.registry)
+        backend.metrics.expose(self.metrics.registry)
+        backend.on_active = self._tell_active
         self._runs: dict[str, Run] = {}
+        self._sessions: dict[str, Run] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -74,9 +78,13 @@ class Service:
             if self.phase == "loading":
                 self.phase = "ready"
             card = self.backend.model
-            self.metrics.model_info.labels(name=card.name, version=card.version).set(1)
+            self._tell_active(card)
             log("model loaded", model=card.name, version=card.version)
         self.loaded.set()
+
+    def _tell_active(self, card: ModelCard) -> None:
+        self.metrics.model_info.clear()
+        self.metrics.model_info.labels(name=card.name, version=card.version).set(1)
 
     def refusal(self) -> ApiError | None:
         """Why no new completion can be taken now: 503 with Retry-After. None when one can."""
@@ -86,6 +94,9 @@ class Service:
             return unavailable("failed", "the model could not be loaded; see the service's log", 30)
         if self.phase == "draining":
             return _draining()
+        fault = self.backend.fault()
+        if fault:
+            return unavailable("backend_unavailable", str(fault), fault.retry_after_s)
         try:
             self.admission.check()
         except Saturated as full:
@@ -107,13 +118,23 @@ class Service:
             raise refusal
 
     def admit(self, run: Run) -> None:
-        """Reserve room for the run, all or none. Raises ApiError 503."""
+        """Reserve room for the run, all or none, and choose its version. Raises ApiError 503.
+
+        Newest wins: the run ends an older one of its session, whatever computes it and wherever it is.
+        """
         self.require_ready()
         try:
             run.reservation = self.admission.reserve(run.slots, *run.cost(self.backend.model.context_length))
         except Saturated as full:
             raise unavailable("saturated", str(full), full.retry_after_s) from None
         self._runs[run.id] = run
+        run.deployment = self.backend.choose(run.session)
+        run.deployment.acquire()
+        if run.session:
+            older = self._sessions.pop(run.session, None)
+            self._sessions[run.session] = run
+            if older:
+                older.supersede()
         self._idle.clear()
         self.metrics.active_requests.set(len(self._runs))
 
@@ -121,6 +142,9 @@ class Service:
         """Give the run's room back."""
         self.admission.release(run.reservation)
         del self._runs[run.id]
+        run.deployment.release()
+        if run.session and self._sessions.get(run.session) is run:
+            del self._sessions[run.session]
         self.metrics.active_requests.set(len(self._runs))
         if not self._runs:
             self._idle.set()

@@ -54,7 +54,7 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Accounting of one finished request. Times in milliseconds."""
+    """Accounting of one finished request. Times in milliseconds. `response_cached`: nothing was computed for it."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -63,6 +63,7 @@ class Stats:
     queue_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    response_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,34 @@ def plain_head(tokenizer: Tokenizer, path: str | None) -> list[int]:
     return _render(tokenizer, tokenizer.fim.file.partition("{text}")[0], path) if path else []
 
 
+def file_text(format_: FimFormat, path: str, text: str) -> str:
+    """A whole other file as text, for a server that has the tokenizer."""
+    return _without_brackets(format_.file, path).format(path=path, text=defused(format_, text))
+
+
+def infill_text(format_: FimFormat, path: str | None, prefix: str, suffix: str) -> str:
+    """The whole prompt as text, sentinels included, for a server that has the tokenizer. Raises ValueError."""
+    if format_.infill is None:
+        raise ValueError(f"the format {format_.name} has no place for a suffix")
+    template = _without_brackets(format_.infill, path)
+    # codellama's sentinels begin with the tokenizer's sign for a blank
+    return template.replace("▁", " ").format(
+        path=defused(format_, path or ""), prefix=defused(format_, prefix), suffix=defused(format_, suffix)
+    )
+
+
+def defused(format_: FimFormat, text: str) -> str:
+    """`text` in which the format's sentinels are plain text: a blank after their first character takes their power."""
+    for name in format_.sentinels:
+        plain = name.removeprefix("▁")
+        text = text.replace(plain, f"{plain[0]} {plain[1:]}")
+    return text
+
+
+def _without_brackets(template: str, path: str | None) -> str:
+    return _ONLY_WITH_PATH.sub(r"\1" if path else "", template)
+
+
 def _infill(tokenizer: Tokenizer) -> str:
     if tokenizer.fim.infill is None:
         raise ValueError("this model was not trained to fill in: leave the suffix out")
@@ -126,7 +154,7 @@ def _render(
     tokenizer: Tokenizer, template: str, path: str | None, text: str = "", suffix: Sequence[int] = ()
 ) -> list[int]:
     tokens: list[int] = []
-    for part in _PARTS.split(_ONLY_WITH_PATH.sub(r"\1" if path else "", template)):
+    for part in _PARTS.split(_without_brackets(template, path)):
         if part == "{suffix}":
             tokens += suffix
         elif _PARTS.fullmatch(part):

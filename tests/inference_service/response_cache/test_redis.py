@@ -1,0 +1,82 @@
+"""Replicas share answers through a real Redis, and go on without it."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from inference_service.engine.request import CompletionRequest
+from inference_service.response_cache import CachedBackend, ResponseCache
+from inference_service.settings import SettingsError
+from tests.inference_service.response_cache.test_typing import Model, answer
+from tests.programs import program
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """(URL, process) of a Redis of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            break
+        time.sleep(0.02)
+    yield f"redis://127.0.0.1:{port}/0", process
+    process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.wait()
+
+
+async def ask(cached, prompt="d["):
+    found = await answer(cached, CompletionRequest(prompt=prompt, max_tokens=200, mode="line"))
+    await asyncio.sleep(0.05)
+    return found
+
+
+async def test_what_one_replica_computed_another_one_answers(redis):
+    caches = [ResponseCache(1 << 20, 60, redis[0]) for _ in range(2)]
+    models = [Model(), Model()]
+    one, two = (CachedBackend(model, cache) for model, cache in zip(models, caches, strict=True))
+    text, _ = await ask(one)
+    assert await ask(two) == (text, "stop")
+    assert await ask(two, "d[" + text[:2]) == (text[2:], "stop")
+    assert [model.computed for model in models] == [1, 0]
+    for cache in caches:
+        await cache.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+async def test_without_redis_it_goes_on(redis, end):
+    """Gone, or there and silent: neither is waited for by every request."""
+    url, process = redis
+    model, cache = Model(), ResponseCache(1 << 20, 60, url)
+    cached = CachedBackend(model, cache)
+    first = await ask(cached)
+    process.send_signal(end)
+    begun = time.monotonic()
+    for number in range(50):
+        await ask(cached, f"{number} b(")
+    assert time.monotonic() - begun < 10, "the time-out is paid once, not fifty times"
+    assert await ask(cached) == first and model.computed == 51
+    gauges = cache.gauges()
+    assert gauges["response_cache_faults_total"] >= 1 and gauges["response_cache_redis_up"] == 0
+    await cache.close()
+
+
+async def test_an_address_that_is_never_there_is_no_fault_of_a_request():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    cached = CachedBackend(Model(), ResponseCache(1 << 20, 60, f"redis://127.0.0.1:{port}"))
+    assert (await ask(cached))[1] == "stop"
+
+
+def test_an_address_that_is_none_is_told():
+    with pytest.raises(SettingsError, match="--redis"):
+        ResponseCache(1 << 20, 60, "localhost:6379")
