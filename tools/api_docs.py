@@ -118,6 +118,8 @@ def _examples(method: str, path: str, operation: dict[str, Any]) -> str:
     url = URL + path.replace("{completion_id}", "cmpl-1").replace("{model}", "nano")
     if "{" in url or (body is None and "requestBody" in operation):
         return ""
+    if path.startswith("/admin/") and method != "GET":  # a fresh service has no other version
+        return ""
     curl = "curl -sS" + (f" -X {method}" if method not in ("GET", "POST") else "") + f" {url}"
     call = f'httpx.{method.lower()}("{url}"'
     if body is not None:
