@@ -1,9 +1,8 @@
-"""Drills on real processes: swap, refusal, rollback, restart."""
+"""Drills on real processes: swap under load, restart."""
 
 import asyncio
 import json
 import signal
-import threading
 
 import httpx
 import pytest
@@ -51,12 +50,10 @@ async def _keep_asking(url, until, seen, failures, number):
 
 
 async def test_swap_under_load_loses_nothing_and_mixes_nothing(start_service, store):
-    service = start_service("--max-queue", "200")
+    url, _ = start_service("--max-queue", "200")
     until, seen, failures = asyncio.Event(), [], []
-    clients = [
-        asyncio.create_task(_keep_asking(service.url, until, seen, failures, number)) for number in range(CLIENTS)
-    ]
-    async with httpx.AsyncClient(base_url=service.url, timeout=60) as operator:
+    clients = [asyncio.create_task(_keep_asking(url, until, seen, failures, number)) for number in range(CLIENTS)]
+    async with httpx.AsyncClient(base_url=url, timeout=60) as operator:
         for version in (store.one, store.two, store.one):
             await asyncio.sleep(0.5)
             answer = await operator.post(f"/admin/models/{version}/activate")
@@ -71,107 +68,22 @@ async def test_swap_under_load_loses_nothing_and_mixes_nothing(start_service, st
     assert {store.one, store.two} < {versions[0] for versions in seen} and len(seen) > CLIENTS
 
 
-def test_the_operator_sees_swaps_and_goes_back(start_service, store):
-    service = start_service()
-    base = service.version()
-    answer = service.activate(store.one)
-    assert answer.status_code == 200 and answer.json()["before"] == base
-    assert service.version() == store.one
-    listing = service.http.get("/admin/models").json()
-    roles = {entry["version"]: entry["role"] for entry in listing["models"]}
-    assert roles == {"base": "previous", store.one: "active", store.two: None}
-    assert listing["active"] == store.one and listing["model"] == "tiny"
-    assert service.http.get("/v1/models").json()["data"][0]["version"] == store.one
-    assert f'midfill_model_info{{name="tiny",version="{store.one}"}} 1.0' in service.http.get("/metrics").text
-    assert service.http.post("/admin/models/rollback").json()["active"] == base
-    assert service.http.post("/admin/models/rollback").json()["active"] == store.one
-    unknown = service.activate("0123456789ab")
-    assert unknown.status_code == 404 and "GET /admin/models" in unknown.json()["error"]["message"]
+def version(url):
+    answer = httpx.post(f"{url}/v1/completions", json={"prompt": "x = ", "max_tokens": 1}, timeout=60)
+    assert answer.json()["model"] == "tiny", "whatever the folder of the version is called"
+    return answer.json()["midfill"]["model_version"]
 
 
+@pytest.mark.timeout(300)
 def test_a_restart_serves_what_was_active(start_service, store):
-    service = start_service()
-    base = service.version()
-    assert service.activate(store.two).status_code == 200
-    service.process.signal(signal.SIGTERM)
-    assert service.process.exit_code() == 0
-    again = start_service()
-    assert again.version() == store.two
-    assert again.http.post("/admin/models/rollback").json()["active"] == base
-    again.process.signal(signal.SIGKILL)
-    (store.path / "rollout.json").write_text('{"active": "gone", "previous": "also gone"}')
-    assert start_service().version() == base, "a version that is gone keeps nobody from starting"
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (lambda path: (path / "model.safetensors").write_bytes(b"half"), "damaged or half copied"),
-        (lambda path: (path / "tokenizer.tiktoken").unlink(), "cannot be read"),
-        (lambda path: (path / "card.md").open("a").write("x"), "damaged or half copied"),
-    ],
-)
-def test_a_damaged_version_is_refused_and_the_old_one_serves_on(start_service, store, damage, says):
-    service = start_service()
-    base = service.version()
-    damage(store.path / "one")
-    refused = service.activate(store.one)
-    assert refused.status_code == 409 and refused.json()["error"]["code"] == "model_refused"
-    assert says in refused.json()["error"]["message"]
-    assert service.version() == base
-    assert 'midfill_model_activations_total{result="refused"} 1.0' in service.http.get("/metrics").text
-    assert service.activate(store.two).status_code == 200
-
-
-def test_a_model_that_writes_something_else_than_when_published_is_refused(start_service, store):
-    golden = store.path / "one" / "golden.json"
-    cases = json.loads(golden.read_text())
-    golden.write_text(json.dumps([case | {"text": "nothing like it"} for case in cases]))
-    from inference_service.model import directory
-
-    directory.write_manifest(golden.parent)
-    version = directory.load(golden.parent).version
-    service = start_service()
-    base = service.version()
-    refused = service.activate(version)
-    assert refused.status_code == 409 and "golden self-test" in refused.json()["error"]["message"]
-    assert service.version() == base
-
-
-def test_of_two_activations_at_once_one_wins(start_service, store):
-    service = start_service()
-    answers = {}
-
-    def activate(version):
-        answers[version] = httpx.post(f"{service.url}/admin/models/{version}/activate", timeout=60)
-
-    threads = [threading.Thread(target=activate, args=(version,)) for version in (store.one, store.two)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(answer.status_code for answer in answers.values()) == [200, 409]
-    winner = next(version for version, answer in answers.items() if answer.status_code == 200)
-    assert service.version() == winner
-
-
-def test_a_full_disk_leaves_the_old_version_serving(start_service, store):
-
-    service = start_service()
-    base = service.version()
-    (store.path / "rollout.json").mkdir()
-    (store.path / "rollout.json" / "x").touch()  # the state cannot take its place
-    failed = service.activate(store.one)
-    assert failed.status_code == 503 and failed.headers["retry-after"]
-    assert "keep the roll-out's state" in failed.json()["error"]["message"]
-    assert service.version() == base
-
-
-def test_without_a_store_nothing_can_be_changed(start_process):
-    url = start_process("--port", "0").ready()
-    answer = httpx.post(f"{url}/admin/models/abc/activate")
-    assert answer.status_code == 409 and "--models" in answer.json()["error"]["message"]
-    assert [entry["version"] for entry in httpx.get(f"{url}/admin/models").json()["models"]] == ["base"]
+    url, process = start_service()
+    base = version(url)
+    assert httpx.post(f"{url}/admin/models/{store.two}/activate", timeout=60).status_code == 200
+    process.signal(signal.SIGTERM)
+    assert process.exit_code() == 0
+    url, process = start_service()
+    assert version(url) == store.two
+    assert httpx.post(f"{url}/admin/models/rollback", timeout=60).json()["active"] == base
 
 
 def test_strangers_do_not_administrate(start_process):
