@@ -4,13 +4,13 @@ import asyncio
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.model import directory
 from inference_service.registry.experiment import Experiment
 from inference_service.registry.statistics import Arm, Limits, verdict, wilson
-from tests.inference_service.registry.conftest import write_version
 
 LIMITS = Limits(min_samples=50)
 
@@ -103,29 +103,20 @@ async def test_a_shadow_is_measured_and_never_seen(here, store):
         assert ended.status_code == 200 and ended.json()["experiments"] == []
 
 
-@pytest.fixture
-def broken(store, tiny_model_dir):
-    """A version that passes its self-test and fails on whatever has the word `value` in it: NaN in an embedding."""
-    path = store.path / "broken"
-    write_version(path, tiny_model_dir, seed=7)
-    loaded = directory.load(path)
-    model = loaded.build_float()
-    for text in ("value", " value", "\nvalue"):
-        model.embedding.weight.data[loaded.tokenizer.encode(text)[-1]] = float("nan")
-    directory.write(path, model, loaded.tokenizer, loaded.golden, "# broken\n", {})
-    return directory.load(path).version
-
-
-async def test_a_bad_canary_is_taken_back_by_itself(here, store, broken, caplog):
+async def test_a_bad_canary_is_taken_back_by_itself(here, store, caplog):
     service = await here()
     base = await service.version()
-    assert (await service.begin(broken, kind="canary", percent=50, min_samples=10)).status_code == 200
-    statuses = [(await service.ask(f"s{number}", "value = value")).status_code for number in range(60)]
+    assert (await service.begin(store.one, kind="canary", percent=50, min_samples=10)).status_code == 200
+    nan = torch.full((1, 1), float("nan"))  # as from a bad device, after the self-test
+    service.app.state.service.backend._candidate.backend._runner.forward = lambda work: nan.expand(
+        sum(item.logits for item in work), directory.load(store.path / "one").config.vocab_size
+    )
+    statuses = [(await service.ask(f"s{number}", "x = ")).status_code for number in range(60)]
     assert 500 in statuses, "it was bad"
     after = await service.experiments()
     assert after["experiments"] == [] and after["last_rollback"]["reason"] == "errors"
     assert after["last_rollback"]["candidate"]["errors"] == statuses.count(500) == 10
-    assert {await service.version(f"s{number}", prompt="value") for number in range(30)} == {base}
+    assert {await service.version(f"s{number}", prompt="x = ") for number in range(30)} == {base}
     assert 'midfill_experiment_rollbacks_total{reason="errors"} 1.0' in await service.metrics()
     assert "experiment rolled back" in caplog.text
     assert json.loads((store.path / "rollout.json").read_text())["experiment"] is None
