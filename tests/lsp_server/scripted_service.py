@@ -92,7 +92,7 @@ class ScriptedService:
         """Set the default reply: one completion in these pieces."""
         self.default = Reply(pieces=texts, **reply)
 
-    def wait(self, condition: Any, timeout: float = 5) -> None:
+    def wait(self, condition: Any, timeout: float = 15) -> None:
         """Wait until `condition()` holds. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):
