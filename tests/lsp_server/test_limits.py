@@ -108,6 +108,7 @@ def test_stays_small(
         uri = (tmp_path / "file.py").as_uri()
         session.open(uri, text)
         line, character, shown = text.count("\n") // 2, 0, 0
+        session.insert(uri, line, 0, "\n")  # nothing right of the cursor
         for number in range(keystrokes):
             char = "abc = compute(x)\n"[number % 17]
             session.insert(uri, line, character, char)
