@@ -109,7 +109,7 @@ class Settings:
         scope=MACHINE,
     )
     local_idle_minutes: int = _setting(
-        "local.idleMinutes",
+        "localIdleMinutes",
         "integer",
         10,
         "Minutes that the service on this machine goes on after the last editor was closed.",

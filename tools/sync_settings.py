@@ -1,5 +1,5 @@
 """Writes the language server's settings to where they are repeated: package.json of the VS Code extension,
-settings.lua of the Neovim plugin, docs/settings.md. Run it after a change in lsp_server/settings.py;
+settings.lua and the help of the Neovim plugin, docs/settings.md. Run it after a change in lsp_server/settings.py;
 tests/editors/test_settings_agree.py notices when it was forgotten.
 
     python -m tools.sync_settings
@@ -8,6 +8,7 @@ tests/editors/test_settings_agree.py notices when it was forgotten.
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ EDITORS = ROOT / "editors"
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 PACKAGE_JSON = EDITORS / "vscode/package.json"
 SETTINGS_LUA = EDITORS / "neovim/lua/midfill/settings.lua"
+NEOVIM_HELP = EDITORS / "neovim/doc/midfill.txt"
 
 # The extension keeps the token in VS Code's secret storage; settings files get synchronised and published.
 NOT_IN_VSCODE = {"midfill.token"}
@@ -78,6 +80,19 @@ def lua_module() -> str:
     return "\n".join([*lines, "---@type midfill.Settings", f"return {_lua(defaults)}"]) + "\n"
 
 
+def neovim_help(text: str) -> str:
+    """midfill.txt with a paragraph for each setting under its tag, nested ones with a dot in their names."""
+    head, tag, rest = text.partition("*midfill-settings*\n")
+    _, end, tail = rest.partition("\nDefaults and types:")
+    rows = []
+    for row in describe():
+        rows += [
+            f"`{row['key'].removeprefix('midfill.')}`",
+            *textwrap.wrap(row["doc"], 70, initial_indent="    ", subsequent_indent="    ", break_long_words=False),
+        ]
+    return head + tag + "\n".join(rows) + "\n" + end + tail
+
+
 def _lua(value: Any, indent: str = "") -> str:
     if isinstance(value, dict):
         inner = indent + "  "
@@ -112,6 +127,7 @@ def settings_page() -> str:
 def main() -> None:
     PACKAGE_JSON.write_text(package_json(json.loads(PACKAGE_JSON.read_text())))
     SETTINGS_LUA.write_text(lua_module())
+    NEOVIM_HELP.write_text(neovim_help(NEOVIM_HELP.read_text()))
     SETTINGS_PAGE.write_text(settings_page())
 
 

@@ -47,5 +47,11 @@ def test_lua_settings_are_up_to_date(server: dict[str, dict[str, Any]]) -> None:
         assert f"{key.split('.')[-1]} = " in text
 
 
+def test_the_help_of_the_neovim_plugin_is_up_to_date(server: dict[str, dict[str, Any]]) -> None:
+    text = SYNC["NEOVIM_HELP"].read_text()
+    assert text == SYNC["neovim_help"](text), REMEDY
+    assert all(f"`{key.removeprefix('midfill.')}`" in text for key in server)
+
+
 def test_the_settings_page_is_up_to_date() -> None:
     assert SYNC["SETTINGS_PAGE"].read_text() == SYNC["settings_page"](), REMEDY

@@ -220,7 +220,7 @@ def start_editor(home: Path, **capabilities: object) -> Session:
     command = (sys.executable, "-P", "-m", "lsp_server")
     env = {"XDG_STATE_HOME": str(home), "MIDFILL_TOKEN": "", "PYTHONPATH": f"{home}{os.pathsep}{ROOT}"}
     session = Session.start(command, env, cwd=project)
-    session.initialize(capabilities=dict(capabilities), local={"idleMinutes": 0})
+    session.initialize(capabilities=dict(capabilities), localIdleMinutes=0)
     return session
 
 

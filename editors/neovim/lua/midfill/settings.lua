@@ -9,7 +9,7 @@
 ---@field tokenCommand? string[] Program and arguments that print the API key, for example ["pass", "show", "midfill"]; run when the key is needed first, and again when the service refuses it.
 ---@field tls? midfill.Settings.tls
 ---@field proxy? string URL of an HTTP proxy; empty means that HTTPS_PROXY and HTTP_PROXY decide. Hosts in NO_PROXY and this machine are asked without it.
----@field local? midfill.Settings.local
+---@field localIdleMinutes? integer Minutes that the service on this machine goes on after the last editor was closed.
 ---@field trigger? "automatic"|"manual" Complete while you type, or only when asked by hand.
 ---@field debounceMs? integer Milliseconds without typing before a completion is requested.
 ---@field showDelayMs? integer Milliseconds without typing before a new completion is shown, however early it is there.
@@ -36,9 +36,6 @@
 ---@field clientCert? string PEM file with the certificate that tells the service who you are.
 ---@field clientKey? string PEM file with the private key of tls.clientCert, without a passphrase; not needed if that file holds both.
 
----@class midfill.Settings.local
----@field idleMinutes? integer Minutes that the service on this machine goes on after the last editor was closed.
-
 ---@class midfill.Settings.context
 ---@field enable? boolean Send parts of other open files, recent edits and signatures of imported names along.
 
@@ -56,9 +53,7 @@ return {
     clientKey = "",
   },
   proxy = "",
-  local = {
-    idleMinutes = 10,
-  },
+  localIdleMinutes = 10,
   trigger = "automatic",
   debounceMs = 75,
   showDelayMs = 0,
