@@ -29,7 +29,8 @@ sys.path[:0] = [str(here), str(here / "libs")]
 
 from lsp_server.__main__ import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
 '''
 
 

@@ -37,7 +37,8 @@ QUIET = {
     "editor.autoIndent": "none",
     "editor.cursorBlinking": "solid",
     "editor.minimap.enabled": False,
-    "editor.wordBasedSuggestions": "off",
+    "editor.quickSuggestions": {"other": "off"},
+    "editor.wordBasedSuggestions": "currentDocument",
     "extensions.autoCheckUpdates": False,
     "extensions.autoUpdate": False,
     "extensions.ignoreRecommendations": True,
@@ -157,7 +158,11 @@ class Window:
         return (item.get_attribute("aria-label") or "") if item.count() else ""
 
     def wait_for_status(self, pattern: str, timeout: float = 60.0) -> None:
-        wait_for(f"the status {pattern!r}", lambda: re.search(pattern, self.status()) or None, timeout)
+        end, seen = time.monotonic() + timeout, self.status()
+        while not re.search(pattern, seen):
+            assert time.monotonic() < end, f"timed out waiting for the status {pattern!r}; last seen: {seen!r}"
+            time.sleep(0.05)
+            seen = self.status()
 
     def click_status(self) -> None:
         self.page.locator("#midfill\\.midfill\\.midfill\\.status a").first.click()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import struct
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.vsix import built_vsix
 
 REPO = Path(__file__).parents[2]
 EXTENSION = REPO / "editors" / "vscode"
@@ -40,9 +41,17 @@ def test_commands_are_registered_and_none_is_taken_from_the_server(package: dict
     registered = set(re.findall(r"command\('(midfill\.\w+)'", SOURCE["extension.ts"]))
     assert declared == registered
     assert not registered & SERVER_COMMANDS
-    assert {entry["command"] for entry in package["contributes"]["keybindings"]} <= declared
-    offered = set(re.findall(r"'(midfill\.\w+)'\]", SOURCE["extension.ts"]))
+    keys = {entry["command"] for entry in package["contributes"]["keybindings"]}
+    assert {command for command in keys if command.startswith("midfill.")} <= declared
+    offered = set(re.findall(r"run: '(midfill\.\w+)'", SOURCE["menu.ts"]))
     assert offered and offered <= declared, "an entry of the menu runs a command that does not exist"
+
+
+def test_the_walkthrough_has_its_pictures_and_commands(package: dict[str, Any]) -> None:
+    declared = {entry["command"] for entry in package["contributes"]["commands"]}
+    for step in package["contributes"]["walkthroughs"][0]["steps"]:
+        assert (EXTENSION / step["media"]["image"]).is_file()
+        assert set(re.findall(r"\(command:(midfill\.\w+)\)", step["description"])) <= declared
 
 
 def test_server_commands_are_those_of_the_server() -> None:
@@ -59,16 +68,17 @@ def test_an_untrusted_workspace_decides_nothing_dangerous(package: dict[str, Any
     assert set(trust["restrictedConfigurations"]) <= set(properties)
 
 
-def test_no_setting_has_a_machine_scope(package: dict[str, Any]) -> None:
+def test_the_server_is_found_by_settings_of_no_machine_scope(package: dict[str, Any]) -> None:
     """In a remote window VS Code may drop such settings from the user's file: it is a race."""
-    for key, schema in package["contributes"]["configuration"]["properties"].items():
-        assert schema["scope"] in ("window", "resource", "language-overridable"), key
+    properties = package["contributes"]["configuration"]["properties"]
+    for key in ("midfill.endpoint", "midfill.serverCommand", "midfill.python"):
+        assert properties[key]["scope"] == "window"
 
 
 def test_client_settings_are_kept_from_the_server(package: dict[str, Any]) -> None:
     properties = package["contributes"]["configuration"]["properties"]
     own = {key for key, schema in properties.items() if schema.get("tags") == ["client"]}
-    listed = re.search(r"CLIENT_SETTINGS = \[(.*?)\]", SOURCE["server.ts"])
+    listed = re.search(r"CLIENT_SETTINGS = \[(.*?)\]", SOURCE["command.ts"])
     assert listed and {f"midfill.{name}" for name in re.findall(r"'(\w+)'", listed[1])} == own
 
 
@@ -97,33 +107,42 @@ def test_the_icon_is_a_png_of_at_least_128_pixels(package: dict[str, Any]) -> No
     assert width == height >= 128
 
 
-@pytest.mark.timeout(300)
-def test_the_package_builds(package: dict[str, Any], tmp_path: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("npm was not found: install Node.js 20 or newer.")
-        pytest.skip("needs npm (Node.js 20 or newer)")
-    copy = tmp_path / "vscode"
-    shutil.copytree(EXTENSION, copy, ignore=shutil.ignore_patterns("node_modules", "out", "*.vsix"))
-    for arguments in (["ci", "--no-audit", "--no-fund"], ["run", "package"]):
-        built = subprocess.run([npm, *arguments], cwd=copy, capture_output=True, text=True)
-        assert built.returncode == 0, built.stdout + built.stderr
-    with zipfile.ZipFile(copy / f"midfill-{package['version']}.vsix") as vsix:
-        names = set(vsix.namelist())
-        bundle = vsix.read("extension/out/extension.js").decode()
-    files = [
-        "package.json",
-        "readme.md",
-        "changelog.md",
-        "LICENSE.txt",
-        "images/icon.png",
-        "out/extension.js",
-    ]
-    assert names == {
-        "extension.vsixmanifest",
-        "[Content_Types].xml",
-        *(f"extension/{name}" for name in files),
-    }
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is installed with the .vsix."""
+    folder = tmp_path_factory.mktemp("vsix")
+    with zipfile.ZipFile(built_vsix()) as vsix:
+        vsix.extractall(folder)
+    return folder / "extension"
+
+
+@pytest.mark.timeout(600)
+def test_the_package_is_whole_and_small(unpacked: Path) -> None:
+    assert built_vsix().stat().st_size < 10_000_000
+    names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    documents = {"package.json", "readme.md", "changelog.md", "LICENSE.txt", "THIRD_PARTY_NOTICES.txt"}
+    assert names > documents | {"images/icon.png", "out/extension.js", "server/main.py"}
+    assert not [name for name in names if name.endswith((".ts", ".so", ".pyd", ".pyc", ".map"))]
+    bundle = (unpacked / "out" / "extension.js").read_text()
     required = set(re.findall(r'require\("(?:node:)?([\w@/.-]+)"\)', bundle))
     assert required <= {"vscode", *NODE_MODULES}, "not bundled: it would be missing at run time"
+    readme = (unpacked / "readme.md").read_text()
+    assert all((unpacked / image).is_file() for image in re.findall(r"!\[.*?\]\((.*?)\)", readme))
+
+
+@pytest.mark.timeout(600)
+def test_the_bundled_server_needs_nothing_but_python(unpacked: Path) -> None:
+    """-S: without any installed package. It reads the settings, speaks HTTP, and has no packages for its child."""
+    main = unpacked / "server" / "main.py"
+    modules = [path.stem for path in (main.parent / "lsp_server").glob("*.py") if path.stem != "__main__"]
+    script = f"import runpy; runpy.run_path({str(main)!r}); " + "; ".join(f"import lsp_server.{m}" for m in modules)
+    done = subprocess.run([sys.executable, "-S", "-P", "-c", script], env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    settings = subprocess.run([sys.executable, "-S", "-P", str(main), "settings"], env={}, capture_output=True)
+    assert len(json.loads(settings.stdout)) > 5
+    assert {path.name for path in main.parent.iterdir()} == {"main.py", "lsp_server", "libs"}
+
+
+def test_every_bundled_package_keeps_its_licence(unpacked: Path) -> None:
+    for info in (unpacked / "server" / "libs").glob("*.dist-info"):
+        assert [path for path in info.rglob("*") if re.match("licen[cs]e", path.name, re.IGNORECASE)], info.name

@@ -9,8 +9,8 @@ const SECTIONS: [string, RegExp][] = [
   ['Last requests', /^request(s)?: /],
 ];
 const MARKS: [string, RegExp][] = [
-  ['✅ ', /^ok: /],
-  ['❌ ', /^PROBLEM: /],
+  ['✓ ', /^ok: /],
+  ['✗ ', /^PROBLEM: /],
 ];
 
 /** The report on why nothing is shown, as a rendered page. */

@@ -16,6 +16,9 @@ export async function toggleLanguage(): Promise<void> {
     return void vscode.window.showInformationMessage('Midfill: open a file of the language first.');
   }
   const scope = { languageId: document.languageId };
+  const wanted = !isOn(scope);
   const settings = vscode.workspace.getConfiguration('midfill', scope);
-  await settings.update('enable', !isOn(scope), vscode.ConfigurationTarget.Global, true);
+  // What is the same for all languages is left to the setting for all: it is to have an effect when it changes.
+  const value = wanted === vscode.workspace.getConfiguration('midfill').get('enable', true) ? undefined : wanted;
+  await settings.update('enable', value, vscode.ConfigurationTarget.Global, true);
 }
