@@ -202,9 +202,20 @@ def test_settings_take_effect_at_once(window: Window, service: ScriptedService, 
     window.wait_for_status("ready")
 
 
+def test_snoozing(window: Window, service: ScriptedService, file_name: str) -> None:
+    window.open(file_name, "\n", line=0)
+    window.click_status()
+    window.pick("Snooze")
+    window.pick("5 minutes")
+    window.wait_for_status("snoozed until")
+    window.command("Midfill: Snooze")
+    window.pick("End the snooze")
+    window.wait_for_status("ready")
+
+
 def test_the_doctor_tells_in_a_page(window: Window, service: ScriptedService) -> None:
-    window.command("Midfill: Doctor")
-    wait_for("the report", lambda: f"✓ {service.url} is reachable" in window.webview())
+    window.command("Midfill: Doctor: Why Is Nothing Shown?")
+    wait_for("the report", lambda: f"✓ {service.url} is " in window.webview())
     assert "Last requests" in window.webview()
     window.screenshot("doctor")
 

@@ -53,8 +53,8 @@ QUIET = {
     "workbench.tips.enabled": False,
 }
 GHOST = """() => {
-  const editor = document.querySelector(
-    '.notebookOverlay .monaco-editor.focused, .editor-group-container.active .editor-instance');
+  const editor = document.querySelector('.notebookOverlay .monaco-editor.focused')
+    ?? document.querySelector('.editor-group-container.active .editor-instance');
   if (!editor) return '';
   const all = (selector) => [...editor.querySelectorAll(selector)].map((e) => e.textContent.replaceAll('\\u00a0', ' '));
   const inline = all('.view-lines .ghost-text-decoration, .view-lines .ghost-text-decoration-preview').join('');
@@ -103,18 +103,19 @@ class Window:
         self.press("Control+End")
 
     def command(self, title: str) -> None:
-        """Runs a command from the palette."""
+        """Runs a command from the palette, by its whole title."""
         self.page.keyboard.press("F1")
         self.page.locator(".quick-input-widget input").first.fill(f">{title}")
-        self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=title).wait_for()
-        self.page.keyboard.press("Enter")
+        exactly = self.page.get_by_text(title, exact=True)
+        self.page.locator(".quick-input-list .monaco-list-row", has=exactly).first.click()
 
     def pick(self, label: str) -> None:
         """Chooses an entry of the list that is open."""
         self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first.click()
 
-    def answer(self, text: str) -> None:
-        """Fills the input box that is open."""
+    def answer(self, title: str, text: str) -> None:
+        """Fills the input box of this title."""
+        self.page.locator(".quick-input-title", has_text=title).wait_for()
         box = self.page.locator(".quick-input-widget input").first
         box.fill(text)
         box.press("Enter")
@@ -178,6 +179,7 @@ class Window:
     def screenshot(self, name: str) -> None:
         """Keeps a picture where `MIDFILL_SCREENSHOTS` says, if it does."""
         if folder := os.environ.get("MIDFILL_SCREENSHOTS"):
+            self.page.wait_for_timeout(500)  # until nothing fades in any more
             self.page.screenshot(path=Path(folder) / f"vscode-{name}.png")
 
 
@@ -205,6 +207,8 @@ class CodeServer:
             "PYTHONPATH": str(REPO),
             **({"PATH": path} if path else {}),
         }
+        if path:  # VS Code takes the environment of a login shell, which sets a PATH of its own
+            (folder / ".profile").write_text(f"export PATH='{path}'\n")
         self._run("--install-extension", str(built_vsix()))
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._log = (folder / "code-server.log").open("wb")
