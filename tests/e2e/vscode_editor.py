@@ -106,8 +106,8 @@ class Window:
         """Runs a command from the palette, by its whole title."""
         self.page.keyboard.press("F1")
         self.page.locator(".quick-input-widget input").first.fill(f">{title}")
-        exactly = self.page.get_by_text(title, exact=True)
-        self.page.locator(".quick-input-list .monaco-list-row", has=exactly).first.click()
+        row = ".quick-input-list .monaco-list-row"
+        self.page.locator(f'{row}[aria-label="{title}"], {row}[aria-label^="{title},"]').first.click()
 
     def pick(self, label: str) -> None:
         """Chooses an entry of the list that is open."""
