@@ -11,7 +11,7 @@ run: $(VENV)/serve.done
 	@$(BIN)/python tools/run.py
 
 test: $(VENV)/dev.done .tools/nvim/bin/nvim .tools/vscode
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full" -n 4 --dist loadfile  # most tests wait for processes, not for a core
 
 test-full: $(VENV)/dev.done .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest

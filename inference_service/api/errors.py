@@ -7,6 +7,7 @@ from typing import Any, cast
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 _TYPES = {
     401: "authentication_error",
@@ -79,7 +80,17 @@ def install(app: FastAPI) -> None:
             405: f"{request.method} is not allowed here",
         }.get(error.status_code, str(error.detail))
         code = _CODES.get(error.status_code, "invalid_request")
-        return ApiError(error.status_code, code, message, headers=dict(error.headers or {})).response()
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of the first route only
+            headers["Allow"] = ", ".join(_methods(app, request))
+        return ApiError(error.status_code, code, message, headers=headers).response()
 
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_error)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What may be done with the path of `request`, by all routes that have it."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted(set().union(*found))

@@ -45,8 +45,10 @@ class ResponseCache:
                     socket_connect_timeout=_REDIS_TIMEOUT_S,
                     retry=Retry(NoBackoff(), 0),
                 )
-            except ValueError as error:
-                raise SettingsError(f"--redis is not an address that can be used: {error}") from None
+            except ValueError:
+                raise SettingsError(
+                    "redis must be redis://, rediss:// or unix:// with host, port and database"
+                ) from None
 
     async def find(self, keys: Sequence[str]) -> tuple[int, Entry] | None:
         """The first of `keys` that has an entry, as its position and the entry."""

@@ -41,7 +41,9 @@ def checked(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     driver = _DRIVERS.get(scheme)
     if not separator or driver is None or (driver == "sqlite" and not rest.strip("/")):
-        raise SettingsError("database must be none, sqlite:///PATH, or postgresql://USER:PASSWORD@HOST:PORT/NAME")
+        raise SettingsError(
+            "database must be none, sqlite:///PATH, or postgresql://USER@HOST:PORT/NAME with its password"
+        )
     return f"{driver}://{rest}"
 
 

@@ -23,10 +23,12 @@ from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from lsp_server.answers import to_list
+from lsp_server.breaker import CircuitBreaker
 from lsp_server.client import Completion, CompletionRequest
 from lsp_server.completer import Completer
 from lsp_server.connection import Connection
 from lsp_server.documents import Document, normalise, snapshot
+from lsp_server.endpoints import Endpoint
 from lsp_server.journal import Journal
 from lsp_server.settings import Settings
 from lsp_server.status import Status
@@ -112,7 +114,7 @@ class Editor:
         codec = PositionCodec(self.encoding)
         self.document = Document(URI, self.text, 1, "python", position_codec=codec)
         connection = Connection(Status(lambda state: None), Path("/dev/null"))
-        connection.client = self.service  # type: ignore[assignment]
+        connection._remote = [Endpoint(self.service, CircuitBreaker(time.monotonic))]  # type: ignore[arg-type]
         self.completer = Completer(connection, Status(lambda s: None), Journal(time.time), time.monotonic)
         self.completer.configure(Settings(debounce_ms=0))
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from lsprotocol import types
 
+from lsp_server.breaker import CircuitBreaker
 from lsp_server.client import Completion, CompletionRequest
 from lsp_server.documents import Mirror
+from lsp_server.endpoints import Endpoint
 from lsp_server.server import build
 from lsp_server.settings import Settings
 from tests.lsp_server.scripted_service import Reply, ScriptedService
@@ -61,7 +63,7 @@ async def test_no_turn_of_the_loop_takes_long_in_a_file_of_50_000_lines(tmp_path
     root = tmp_path.as_uri()
     mirror = Mirror(root, types.TextDocumentSyncKind.Incremental, None, types.PositionEncodingKind.Utf16)
     server.protocol._workspace = mirror
-    server.connection.client = Prompt()  # type: ignore[assignment]
+    server.connection._remote = [Endpoint(Prompt(), CircuitBreaker(time.monotonic))]  # type: ignore[arg-type]
     server.completer.configure(Settings(debounce_ms=0, feedback=False))
     uri, other = (tmp_path / "huge.py").as_uri(), (tmp_path / "other.py").as_uri()
     for name, text in ((other, HUGE[:150_000]), (uri, HUGE)):

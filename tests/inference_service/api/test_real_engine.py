@@ -68,7 +68,7 @@ def test_process_with_a_model_directory(start_process, tiny_model_dir):
 
 
 def test_missing_model_is_one_sentence_and_exit_one(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("inference_service.logs.configure", lambda: None)  # it is for a process of its own
+    monkeypatch.setattr("inference_service.logs.configure", lambda *_: None)  # it is for a process of its own
     missing = str(tmp_path / "missing")
     assert main(["--port", "0", "--model", missing]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -36,7 +36,8 @@ def test_every_setting_is_a_flag_and_an_environment_variable():
             value = type(item.default)(item.metadata["high"])
             text = str(value)
         else:
-            value = text = {"device": "cpu", "host": "localhost", "kv_cache": "int8"}.get(item.name, "somewhere")
+            words = {"device": "cpu", "host": "localhost", "kv_cache": "int8", "log_format": "plain"}
+            value = text = words.get(item.name, "somewhere")
         flag = "--" + item.name.replace("_", "-")
         from_flag = load([flag] if isinstance(value, bool) else [flag, text], {})
         assert getattr(from_flag, item.name) == value

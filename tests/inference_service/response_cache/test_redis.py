@@ -78,5 +78,5 @@ async def test_an_address_that_is_never_there_is_no_fault_of_a_request():
 
 
 def test_an_address_that_is_none_is_told():
-    with pytest.raises(SettingsError, match="--redis"):
+    with pytest.raises(SettingsError, match="redis must be redis://"):
         ResponseCache(1 << 20, 60, "localhost:6379")

@@ -16,13 +16,16 @@ from tests.inference_service.api.conftest import live, scripted, serve, start_pr
 from tests.inference_service.model.huggingface.small_models import random_model, save
 from training.export.gguf_file import export_gguf
 
+CONTEXT = 16_384  # writing that much takes seconds: long enough to be interrupted
 SERVER = Path(__file__).with_name("llama_cpp_server.py")
 
 
 @pytest.fixture(scope="session")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gguf")
-    loaded = huggingface.load(save(random_model("gpt2"), "gpt2", tmp_path_factory.mktemp("checkpoint")))
+    loaded = huggingface.load(
+        save(random_model("gpt2", n_positions=CONTEXT), "gpt2", tmp_path_factory.mktemp("checkpoint"))
+    )
     directory.write(path / "gpt2", loaded.build_float(), loaded.tokenizer, [], "# the card\n", {})
     export_gguf(directory.load(path / "gpt2"), path / "gpt2.gguf")
     return path / "gpt2.gguf"

@@ -11,6 +11,7 @@ import pytest
 from inference_service.__main__ import main
 from inference_service.backends.local import LocalBackend
 from inference_service.backends.upstream import UpstreamBackend
+from tests.inference_service.upstream.conftest import CONTEXT
 
 PROMPT = "def add(a, b):\n    return "
 
@@ -29,13 +30,14 @@ async def is_idle(url):
 
 async def test_llama_cpp_answers_through_our_api(serve, llama_cpp):
     api = await serve(UpstreamBackend(llama_cpp.url), response_cache_mb=0)
-    assert api.service.backend.model.context_length == 256
+    assert api.service.backend.model.context_length == CONTEXT
     body = {"prompt": PROMPT, "max_tokens": 12, "temperature": 0, "logprobs": 1}
     whole = (await api.client.post("/v1/completions", json=body)).json()
     choice = whole["choices"][0]
     assert choice["finish_reason"] == "length" and choice["text"]
     assert whole["usage"]["completion_tokens"] == 12 and whole["usage"]["prompt_tokens"] > 3
-    assert len(choice["logprobs"]["token_logprobs"]) == 12 and whole["midfill"]["mean_logprob"] < 0
+    # llama.cpp tells tokens that are parts of one character as one
+    assert 0 < len(choice["logprobs"]["token_logprobs"]) <= 12 and whole["midfill"]["mean_logprob"] < 0
     async with httpx.AsyncClient(base_url=llama_cpp.url) as direct:
         asked = {"prompt": PROMPT, "max_tokens": 12, "temperature": 0}
         assert choice["text"] == (await direct.post("/v1/completions", json=asked)).json()["choices"][0]["text"]
@@ -46,9 +48,13 @@ async def test_llama_cpp_answers_through_our_api(serve, llama_cpp):
 
 async def test_lines_end_where_ours_do(serve, llama_cpp):
     api = await serve(UpstreamBackend(llama_cpp.url), response_cache_mb=0)
-    whole = {"prompt": "def f(", "max_tokens": 60, "temperature": 0}
-    text = (await api.client.post("/v1/completions", json=whole)).json()["choices"][0]["text"]
-    assert "\n" in text, "this random model breaks lines"
+    for call in range(40):  # a random model breaks a line now and then
+        whole = {"prompt": "def f(", "max_tokens": 60, "temperature": 1.5, "seed": call}
+        text = (await api.client.post("/v1/completions", json=whole)).json()["choices"][0]["text"]
+        if "\n" in text[1:] and text[0] != "\n":
+            break
+    else:
+        pytest.fail("no completion had two lines")
     line = (await api.client.post("/v1/completions", json=whole | {"mode": "line"})).json()["choices"][0]
     assert (line["text"], line["finish_reason"]) == (text.partition("\n")[0], "stop")
     letter = next(character for character in text if character.isalpha() and text.index(character) > 0)
@@ -167,6 +173,6 @@ async def test_a_model_that_the_upstream_lacks_is_told(serve, live):
     ],
 )
 def test_bad_settings_are_one_sentence(capsys, monkeypatch, flags, says):
-    monkeypatch.setattr("inference_service.logs.configure", lambda: None)  # it is for a process of its own
+    monkeypatch.setattr("inference_service.logs.configure", lambda *_: None)  # it is for a process of its own
     assert main(["--port", "0", *flags]) == 2
     assert says in capsys.readouterr().err
