@@ -91,6 +91,8 @@ def install(app: FastAPI) -> None:
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
     """What may be done with the path of `request`, by all routes that have it."""
-    routes = [route for route in app.routes if isinstance(route, Route)]
+    # FastAPI keeps the routes of an included router inside one entry of its own
+    routers = [getattr(entry, "original_router", None) for entry in app.routes]
+    routes = [route for router in (app, *routers) if router for route in router.routes if isinstance(route, Route)]
     found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted(set().union(*found))
