@@ -10,7 +10,17 @@ import math
 import numpy as np
 from numba import njit
 
-from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES, TILE_ROWS, tile1, tile4, tile8, tile16
+from inference_service.engine.kernels.simd import (
+    HAS_BFLOAT16,
+    LANES,
+    TILE_ROWS,
+    settle,
+    tile1,
+    tile4,
+    tile8,
+    tile16,
+    widen,
+)
 
 f32 = np.float32
 compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -67,30 +77,71 @@ def _tile(size, weight, start, x, first, k, out):  # type: ignore[no-untyped-def
 
 
 @compiled
+def _settle_last(sums, count, scale, bias, column, out, row, adding):  # type: ignore[no-untyped-def]
+    """As `simd.settle` for the columns that are left where there are less than 16."""
+    for r in range(count):
+        target, source = out[row + r, column:], sums[r]
+        for j in range(target.shape[0]):
+            value = source[j] * scale[column + j]
+            if bias.shape[0]:
+                value += bias[column + j]
+            target[j] = target[j] + value if adding else value
+
+
+@compiled
+def _panel(weight, start, k, x, width, block, rows, scale, bias, column, out, adding, sums):  # type: ignore[no-untyped-def]
+    """16 columns of out for _ROWS_AT_ONCE rows, those of the groups from `block` on."""
+    n, flat = out.shape[1], out.reshape(-1)
+    for number in range(block, block + _ROWS_AT_ONCE // TILE_ROWS):
+        row, count, size = group(rows, number)
+        if count == 0:
+            break
+        _tile(size, weight, start, x, row * width, k, sums)
+        if column + LANES <= n:
+            for r in range(count):
+                settle(sums, r, scale, bias, column, flat, (row + r) * n + column, adding)
+        else:
+            _settle_last(sums, count, scale, bias, column, out, row, adding)
+
+
+@compiled
+def _one_row(weight, start, k, panels, x, scale, bias, out, adding, sums):  # type: ignore[no-untyped-def]
+    """`multiply` of one row, which is what a person waits for: a function that is small has its numbers in registers."""
+    line = out[0]
+    for panel in range(panels[0], panels[1]):
+        column = panel * LANES
+        tile1(weight, start + column * k, LANES, x, 0, k, sums)
+        if column + LANES <= line.shape[0]:
+            settle(sums, 0, scale, bias, column, line, column, adding)
+        else:
+            _settle_last(sums, 1, scale, bias, column, out, 0, adding)
+
+
+@compiled
 def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding):  # type: ignore[no-untyped-def]
     """Columns of out (rows, n) that lie in `panels` (first, last + 1) = x @ weights * scale + bias, or added to out.
 
     weight: flat packed int8, the matrix begins at `start`; x: all groups of rows, each row `width` elements, as `pack`
-    wrote them; scale (n,); bias (n,) or empty.
+    wrote them in float32; scale (n,); bias (n,) or empty.
     """
-    n = out.shape[1]
     sums = np.empty((16, LANES), f32)
-    per_block = _ROWS_AT_ONCE // TILE_ROWS
-    for block in range(0, groups(rows), per_block):
+    if rows == 1:
+        _one_row(weight, start, k, panels, x, scale, bias, out, adding, sums)
+        return
+    for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
         for panel in range(panels[0], panels[1]):
-            column = panel * LANES
-            for number in range(block, block + per_block):
-                row, count, size = group(rows, number)
-                if count == 0:
-                    break
-                _tile(size, weight, start + column * k, x, row * width, k, sums)
-                for r in range(count):
-                    target, source = out[row + r, column : min(column + LANES, n)], sums[r]
-                    for j in range(target.shape[0]):
-                        value = source[j] * scale[column + j]
-                        if bias.shape[0]:
-                            value += bias[column + j]
-                        target[j] = target[j] + value if adding else value
+            first = start + panel * LANES * k
+            _panel(weight, first, k, x, width, block, rows, scale, bias, panel * LANES, out, adding, sums)
+
+
+@compiled
+def multiply_pairs(weight, start, k, panels, x, width, rows, scale, bias, out, adding):  # type: ignore[no-untyped-def]
+    """`multiply` of rows that `pack` wrote as bfloat16: 16 columns are widened once for many rows."""
+    sums, wide = np.empty((16, LANES), f32), np.empty(k // 2 * LANES, np.int32)
+    for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
+        for panel in range(panels[0], panels[1]):
+            widen(weight, start + panel * LANES * k, k, wide)
+            _panel(wide, 0, k, x, width, block, rows, scale, bias, panel * LANES, out, adding, sums)
 
 
 @compiled

@@ -16,7 +16,7 @@ import numpy as np
 from inference_service.engine.kernels import cpu_attention as attention
 from inference_service.engine.kernels import cpu_layers as layers
 from inference_service.engine.kernels.cpu_layers import compiled, f32, groups
-from inference_service.engine.kernels.simd import LANES
+from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES
 from inference_service.engine.kernels.team import done, take, wait
 
 FLOAT_ROWS = 8
@@ -153,8 +153,8 @@ def _project(state, phase, matrix, layer, k, paired, scratch, rows, out, adding)
     piece = take(state, phase)
     while piece < pieces:
         some = piece * a_piece, min((piece + 1) * a_piece, panels)
-        if paired:
-            layers.multiply(matrix.weight, start, k, some, scratch.pairs, k // 2, rows, scale, bias, out, adding)
+        if HAS_BFLOAT16 and paired:
+            layers.multiply_pairs(matrix.weight, start, k, some, scratch.pairs, k // 2, rows, scale, bias, out, adding)
         else:
             layers.multiply(matrix.weight, start, k, some, scratch.packed, k, rows, scale, bias, out, adding)
         done(state, phase)

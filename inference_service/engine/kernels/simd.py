@@ -41,6 +41,7 @@ class _BFloat(ir.Type):
 _bfloats = ir.VectorType(_BFloat(), 2 * LANES)
 
 
+_ELEMENTS = {types.int8: _i8, types.int32: _i32, types.float32: _f32}
 _FMA = "llvm.fma.v16f32", ir.FunctionType(_floats, [_floats] * 3)
 _DOT = "llvm.x86.avx512bf16.dpbf16ps.512", ir.FunctionType(_floats, [_floats, _bfloats, _bfloats])
 _PAUSE = "llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), [])
@@ -75,12 +76,20 @@ def _widened(builder: Any, pointer: Any, weight: Any) -> Any:
     return builder.sitofp(builder.sext(_vector(builder, pointer, ir.VectorType(_i8, LANES)), _ints), _floats)
 
 
+def _paired(builder: Any, low: Any, high: Any) -> Any:
+    """Two times 16 float32 that bfloat16 represents exactly, as 16 int32 that hold one of each: low half, high half."""
+    # the upper half of a float32 is a bfloat16; here the lower half is 0
+    shifted = builder.lshr(builder.bitcast(low, _ints), ir.Constant(_ints, [16] * LANES))
+    return builder.or_(shifted, builder.bitcast(high, _ints))
+
+
 def _tile(rows: int) -> Any:
     """An intrinsic (weight, start, step, x, first, k, out): out (rows, 16) float32 = x (rows, k) @ 16 columns.
 
     weight: flat int8 or float32; from `start` on 16 weights of the first of k, `step` elements on those of the second.
     x: flat from `first` on, the `rows` values of the first of k, then those of the second. float32, or int32 that
-    hold two of k as bfloat16, for which weights must be int8, all of which bfloat16 represents exactly.
+    hold two of k as bfloat16, for which weights must be int8, all of which bfloat16 represents exactly, or int32 as
+    `widen` makes them.
     """
     unroll = max(1, 8 // rows)  # as many sums at a time as hide the latency of an addition
 
@@ -89,7 +98,7 @@ def _tile(rows: int) -> Any:
         paired = x.dtype == types.int32
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            kinds = _i8 if weight.dtype == types.int8 else _f32, _i32 if paired else _f32, _f32
+            kinds = _ELEMENTS[weight.dtype], _ELEMENTS[x.dtype], _f32
             weights, inputs, results = (
                 _data(context, builder, kind, value, element)
                 for kind, value, element in zip((weight, x, out), (arguments[i] for i in (0, 3, 6)), kinds, strict=True)
@@ -102,13 +111,14 @@ def _tile(rows: int) -> Any:
 
             def add(at: Any, which: int) -> None:
                 """One more of k, or with pairs two more, into sums number `which`."""
-                if paired:
+                if weight.dtype == types.int32:
+                    pointer = builder.gep(weights, [builder.mul(at, step_value)])
+                    wide = builder.bitcast(_vector(builder, pointer, _ints), _bfloats)
+                elif paired:
                     pointer = builder.gep(weights, [builder.mul(builder.shl(at, _long(1)), step_value)])
                     low = _widened(builder, pointer, weight)
                     high = _widened(builder, builder.gep(pointer, [step_value]), weight)
-                    # the upper half of a float32 is a bfloat16; here the lower half is 0
-                    shifted = builder.lshr(builder.bitcast(low, _ints), ir.Constant(_ints, [16] * LANES))
-                    wide = builder.bitcast(builder.or_(shifted, builder.bitcast(high, _ints)), _bfloats)
+                    wide = builder.bitcast(_paired(builder, low, high), _bfloats)
                 else:
                     wide = _widened(builder, builder.gep(weights, [builder.mul(at, step_value)]), weight)
                 line = builder.gep(inputs, [builder.mul(at, _long(rows))])
@@ -142,6 +152,53 @@ def _tile(rows: int) -> Any:
 
 
 tile1, tile4, tile8, tile16 = map(_tile, (1, 4, 8, 16))
+
+
+@intrinsic
+def widen(typingctx, weight, start, k, out):  # type: ignore[no-untyped-def]
+    """16 columns of int8 weights, from `start` on, as pairs of bfloat16: out (k / 2, 16) int32. k is even."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        weights = builder.gep(_data(context, builder, weight, arguments[0], _i8), [arguments[1]])
+        results = _data(context, builder, out, arguments[3], _i32)
+        with cgutils.for_range(builder, builder.ashr(arguments[2], _long(1))) as loop:
+            pointer = builder.gep(weights, [builder.mul(loop.index, _long(2 * LANES))])
+            low = _widened(builder, pointer, weight)
+            high = _widened(builder, builder.gep(pointer, [_long(LANES)]), weight)
+            target = builder.gep(results, [builder.mul(loop.index, _long(LANES))])
+            builder.store(_paired(builder, low, high), builder.bitcast(target, _ints.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.none(weight, types.int64, types.int64, out), codegen
+
+
+@intrinsic
+def settle(typingctx, sums, row, scale, bias, column, out, at, adding):  # type: ignore[no-untyped-def]
+    """16 of out (flat), from `at` on = row `row` of sums (rows, 16) * scale + bias from `column` on, or added to out.
+
+    An empty bias is none.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        sources, scales, biases, results = (
+            _data(context, builder, kind, arguments[i], _f32) for kind, i in ((sums, 0), (scale, 2), (bias, 3), (out, 5))
+        )
+        zero = ir.Constant(_floats, [0.0] * LANES)
+        factor = _vector(builder, builder.gep(scales, [arguments[4]]), _floats)
+        value = _vector(builder, builder.gep(sources, [builder.mul(arguments[1], _long(LANES))]), _floats)
+        length = builder.extract_value(context.make_array(bias)(context, builder, arguments[3]).shape, 0)
+        biased = builder.icmp_signed(">", length, _long(0))
+        offset = cgutils.alloca_once_value(builder, zero)
+        with builder.if_then(biased):
+            builder.store(_vector(builder, builder.gep(biases, [arguments[4]]), _floats), offset)
+        target = builder.gep(results, [arguments[6]])
+        with builder.if_then(arguments[7]):
+            builder.store(builder.fadd(builder.load(offset), _vector(builder, target, _floats)), offset)
+        total = _call(builder, _FMA, value, factor, builder.load(offset))
+        builder.store(total, builder.bitcast(target, _floats.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.none(sums, types.int64, scale, bias, types.int64, out, types.int64, types.boolean), codegen
 
 
 def _atomic(ordering_of: str) -> Any:
