@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inference_service.engine.kv_pool import KVPool, PagedBatch
+from inference_service.engine.sampler import pick_greedy
 from inference_service.engine.scheduler import Work, wanted_rows
 from inference_service.engine.tuning import Choice, chosen, remembered
 from inference_service.model.directory import LoadedModel
@@ -66,6 +67,10 @@ class CpuKernels:
     def forward(self, work: Sequence[Work], pool: KVPool) -> Tensor:
         """Compute the work; logits (R, V) float32 of the positions that it asks for, in its order."""
         return self._way(chosen(self._choice, sum(len(item.tokens) for item in work)))(work, pool)
+
+    def pick_greedy(self, logits: Tensor) -> Tensor:
+        """`sampler.pick_greedy`, compiled as soon as the step is."""
+        return pick_greedy(logits) if self._fused is None else self._fused.pick_greedy(logits)
 
     def _way(self, name: str) -> Callable[[Sequence[Work], KVPool], Tensor]:
         if name == _OPERATORS:

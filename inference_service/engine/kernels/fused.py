@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inference_service.engine.kernels import cpu_layers, cpu_step
 from inference_service.engine.kernels.cpu_attention import BLOCK_ROWS, BLOCKED_ROWS, gathered_size
+from inference_service.engine.kernels.cpu_greedy import greedy
 from inference_service.engine.kernels.cpu_step import Batch, Matrix, Norms, Scratch, Shape, Weights
 from inference_service.engine.kernels.simd import HAS_BFLOAT16, packed
 from inference_service.engine.kernels.team import Team, counters
@@ -117,6 +118,12 @@ class FusedStep:
         logits = torch.from_numpy(scratch.logits)
         cap = self._config.logit_softcap
         return cap * torch.tanh(logits / cap) if cap else logits
+
+    def pick_greedy(self, logits: Tensor) -> Tensor:
+        """logits (R, V) float32 -> (2, R) float64: tokens and their log probabilities, as `sampler.pick_greedy`."""
+        picked = np.empty((2, logits.shape[0]))
+        greedy(logits.numpy(), picked)
+        return torch.from_numpy(picked)
 
     def _batch(self, work: Sequence[Work], pool: KVPool) -> tuple[Batch, int]:
         """The work as arrays, and how many numbers of gathered keys and values it needs."""

@@ -181,7 +181,8 @@ def settle(typingctx, sums, row, scale, bias, column, out, at, adding):  # type:
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         sources, scales, biases, results = (
-            _data(context, builder, kind, arguments[i], _f32) for kind, i in ((sums, 0), (scale, 2), (bias, 3), (out, 5))
+            _data(context, builder, kind, arguments[i], _f32)
+            for kind, i in ((sums, 0), (scale, 2), (bias, 3), (out, 5))
         )
         zero = ir.Constant(_floats, [0.0] * LANES)
         factor = _vector(builder, builder.gep(scales, [arguments[4]]), _floats)

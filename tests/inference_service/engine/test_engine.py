@@ -173,7 +173,7 @@ async def test_cancel_while_running_and_while_waiting(engine):
 
 
 async def test_a_deadline_returns_what_there_is(engine):
-    run = Run(engine, prompt=PREFIX, max_tokens=200, deadline=time.monotonic() + 0.05)
+    run = Run(engine, prompt=PREFIX, max_tokens=200, deadline=time.monotonic() + 0.01)
     _, reason = await run.result()
     assert reason == "deadline"
 

@@ -10,6 +10,7 @@ from inference_service.engine.cpu_kernels import by_operators
 from inference_service.engine.kernels.fused import FusedStep
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.runner import BLOCK_SIZE, Runner
+from inference_service.engine.sampler import pick_greedy, to_host
 from inference_service.engine.scheduler import Scheduler
 from inference_service.engine.sequence import Sequence
 
@@ -58,6 +59,30 @@ def test_logits_are_those_of_the_naive_full_forward(loaded, way, max_tokens):
         for tokens, row in steps(compute, loaded.config, max_tokens):
             expected = model(torch.tensor([tokens]))[0, -1]
             assert (row - expected).norm() < tolerance * expected.norm()
+
+
+@torch.inference_mode()
+def test_the_compiled_choice_of_greedy_tokens_is_that_of_the_operators(loaded):
+    fused = FusedStep(loaded.config, loaded.floats, loaded.int8, 1)
+    generator = torch.Generator().manual_seed(0)
+    for size in (1, 17, 300, 50257):
+        logits = torch.randn(5, size, generator=generator) * 6
+        logits[3] = logits[3].round()  # where several are the highest, the first one counts
+        tokens, logprobs = fused.pick_greedy(logits)
+        expected, expected_logprobs = pick_greedy(logits)
+        assert tokens.tolist() == expected.tolist()
+        assert torch.allclose(logprobs, expected_logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -float("nan"), float("inf")])
+@torch.inference_mode()
+def test_a_row_that_is_not_finite_is_told_by_its_log_probability(loaded, bad):
+    fused = FusedStep(loaded.config, loaded.floats, loaded.int8, 1)
+    logits = torch.zeros(2, 300)
+    logits[0, 7], logits[1, 5] = bad, 1
+    one, other = to_host(fused.pick_greedy(logits))
+    assert one.logprob != one.logprob
+    assert other.token == 5
 
 
 @torch.inference_mode()
