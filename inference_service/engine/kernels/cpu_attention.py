@@ -92,6 +92,26 @@ def gather(keys, values, head, slots, length, gathered, at):  # type: ignore[no-
 
 
 @compiled
+def _softmax(shares):  # type: ignore[no-untyped-def]
+    """e to the power of shares (positions, BLOCK_ROWS) less each column's highest, in place; their sums (BLOCK_ROWS,).
+
+    Four lines at a time: each sum waits for the one before.
+    """
+    highest, total = np.full(BLOCK_ROWS, f32(-1e30)), np.zeros(BLOCK_ROWS, f32)
+    for t in range(0, shares.shape[0], 4):
+        a, b, c, d = shares[t], shares[t + 1], shares[t + 2], shares[t + 3]
+        for r in range(BLOCK_ROWS):
+            highest[r] = max(highest[r], max(max(a[r], b[r]), max(c[r], d[r])))
+    for t in range(0, shares.shape[0], 4):
+        a, b, c, d = shares[t], shares[t + 1], shares[t + 2], shares[t + 3]
+        for r in range(BLOCK_ROWS):
+            a[r], b[r] = exp(a[r] - highest[r]), exp(b[r] - highest[r])
+            c[r], d[r] = exp(c[r] - highest[r]), exp(d[r] - highest[r])
+            total[r] += (a[r] + b[r]) + (c[r] + d[r])
+    return total
+
+
+@compiled
 def gathered_size(length, width):  # type: ignore[no-untyped-def]
     keys = -(-length // TILE_ROWS) * TILE_ROWS * width
     return keys + -(-width // TILE_ROWS) * TILE_ROWS * length
@@ -114,24 +134,12 @@ def attend_block(projected, row, rows, head, width, gathered, at, start, length,
     shares = np.empty((-(-seen // TILE_ROWS) * TILE_ROWS, BLOCK_ROWS), f32)
     for t in range(0, seen, TILE_ROWS):
         _tile(flat_query, 0, BLOCK_ROWS, gathered, at + t * width, width, shares[t:])
-    for t in range(start + 1, seen):
+    padded = shares.shape[0]
+    for t in range(start + 1, padded):
         for r in range(min(t - start, BLOCK_ROWS)):
-            shares[t, r] = f32(-1e30)  # the future
-    highest, total = np.full(BLOCK_ROWS, f32(-1e30)), np.zeros(BLOCK_ROWS, f32)
-    for t in range(seen):
-        for r in range(BLOCK_ROWS):
-            highest[r] = max(highest[r], shares[t, r])
-    for t in range(seen):
-        line = shares[t]
-        for r in range(BLOCK_ROWS):
-            line[r] -= highest[r]
-    flat_shares = shares.reshape(-1)
-    for i in range(seen * BLOCK_ROWS):
-        flat_shares[i] = exp(flat_shares[i])
-    for t in range(seen):
-        for r in range(BLOCK_ROWS):
-            total[r] += shares[t, r]
-    sums = np.empty((TILE_ROWS, BLOCK_ROWS), f32)
+            shares[t, r] = f32(-1e30)  # the future, and what is no position
+    total = _softmax(shares)
+    flat_shares, sums = shares.reshape(-1), np.empty((TILE_ROWS, BLOCK_ROWS), f32)
     at += -(-length // TILE_ROWS) * TILE_ROWS * width
     for d in range(0, width, TILE_ROWS):
         _tile(flat_shares, 0, BLOCK_ROWS, gathered, at + d * length, seen, sums)

@@ -1,4 +1,4 @@
-"""The most probable token of each row, compiled by numba: one pass for the highest logit, one for what it is relative to."""
+"""The most probable token of each row of logits and its log probability, compiled by numba."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def _panel(weight, start, k, x, width, block, rows, scale, bias, column, out, ad
 
 @compiled
 def _one_row(weight, start, k, panels, x, scale, bias, out, adding, sums):  # type: ignore[no-untyped-def]
-    """`multiply` of one row, which is what a person waits for: a function that is small has its numbers in registers."""
+    """`multiply` of one row, which is what a person waits for: a small function keeps its numbers in registers."""
     line = out[0]
     for panel in range(panels[0], panels[1]):
         column = panel * LANES
@@ -201,6 +201,19 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _erf(x):  # type: ignore[no-untyped-def]
+    """The error function to 6e-7 (Abramowitz & Stegun 7.1.26): unlike libm's it vectorises."""
+    t = f32(1) / (f32(1) + f32(0.3275911) * abs(x))
+    p = f32(1.061405429)
+    p = p * t - f32(1.453152027)
+    p = p * t + f32(1.421413741)
+    p = p * t - f32(0.284496736)
+    p = p * t + f32(0.254829592)
+    y = f32(1) - p * t * exp(-x * x)
+    return y if x > 0 else -y
+
+
+@compiled
 def activate(x, out, kind):  # type: ignore[no-untyped-def]
     """out (n,) of x (n,), of a gated activation x (2 n,): gate, then what it opens; x and out may be the same."""
     n = out.shape[0]
@@ -210,7 +223,7 @@ def activate(x, out, kind):  # type: ignore[no-untyped-def]
             out[j] = positive * positive
     elif kind == GELU:
         for j in range(n):
-            out[j] = f32(0.5) * x[j] * (f32(1) + f32(math.erf(x[j] * f32(0.70710678))))
+            out[j] = f32(0.5) * x[j] * (f32(1) + _erf(x[j] * f32(0.70710678)))
     elif kind == GELU_TANH:
         for j in range(n):
             u = f32(0.79788456) * (x[j] + f32(0.044715) * x[j] * x[j] * x[j])
