@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -66,7 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         return _fail(_load_problem(settings, error), 1)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, app, listener, start_grpc))
+        code = runner.run(_serve(settings, app, listener, start_grpc))
+    gc.freeze()  # the end of the interpreter would look through all of torch for garbage: a second or more
+    return code
 
 
 def _upstream(settings: Settings) -> Backend:
