@@ -5,15 +5,18 @@ BIN    := $(VENV)/bin
 VSIX   := editors/vscode/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test test-full bench lint vsix clean
+.PHONY: run cluster programs test test-full bench lint vsix clean
 
 run: $(VENV)/serve.done
 	@$(BIN)/python tools/run.py
 
-test: $(VENV)/dev.done .tools/nvim/bin/nvim .tools/vscode
+cluster: $(VENV)/cluster.done
+	@$(BIN)/python -m deploy.cluster
+
+test: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest -m "not full" -n 4 --dist loadfile  # most tests wait for processes, not for a core
 
-test-full: $(VENV)/dev.done .tools/nvim/bin/nvim .tools/vscode
+test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/dev.done
@@ -51,10 +54,19 @@ $(VENV)/serve.done: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[serve]'
 	@touch $@
 
+$(VENV)/cluster.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "2/3 installing the service with its drivers for PostgreSQL and Redis"
+	@$(PIP) --editable '.[cluster]'
+	@touch $@ $(VENV)/serve.done
+
 $(VENV)/dev.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "2/3 installing Midfill with everything that the tests need (PyTorch is large: this takes a minute or more)"
 	@$(PIP) --editable '.[dev]'
-	@touch $@ $(VENV)/serve.done
+	@touch $@ $(VENV)/serve.done $(VENV)/cluster.done
+
+# nginx, Redis and PostgreSQL where the system has none
+programs: $(BIN)/python
+	-@$(BIN)/python -m deploy.cluster.programs
 
 # real editors for the end-to-end tests; where that fails the tests say what is missing, on CI they fail
 .tools/nvim/bin/nvim:
