@@ -1,9 +1,11 @@
-"""What HTTP and scheduling cost without a model: our service with an engine that costs nothing, beside a bare FastAPI
-echo, in one run on one machine.
+"""What HTTP and scheduling cost without a model: our service with an engine that costs nothing, beside bare uvicorn, a
+bare FastAPI echo and llama.cpp's server with a tiny model, in one run on one machine.
 
     python tests/benchmarks/bench_overhead.py [--seconds 5]
 
-Each server is a process of its own; the load comes from this one over keep-alive sockets.
+Each server is a process of its own; the load comes from this one over keep-alive sockets. Each request has another
+prompt, so nothing is answered from the cache. On a machine that does other work too, compare the processor time of the
+server for each request.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -24,20 +27,26 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response, StreamingResponse
 
 ROOT = Path(__file__).parents[2]
-BODY = {"prompt": "def add(a, b):\n    return ", "suffix": "\n", "max_tokens": 16, "temperature": 0}
+PROMPT = "def add(a, b):\n    return "
+BODY = {"prompt": PROMPT, "suffix": "\n", "max_tokens": 16, "temperature": 0, "path": "src/add.py", "mode": "line"}
 STREAM_TOKENS = 200
+KINDS = ("uvicorn", "fastapi", "midfill", "llama.cpp")
 
 
 def serve(kind: str) -> None:
     """The process to measure: prints its port and serves until it is terminated."""
+    if kind == "llama.cpp":
+        _llama_cpp()
+        return
     import uvloop
 
     from inference_service import http_server, logs
 
-    app = _echo() if kind == "echo" else _midfill()
+    app = {"uvicorn": lambda: _bare, "fastapi": _echo, "midfill": _midfill}[kind]()
     logs.configure()
     server = http_server.server(app, max_connections=4096)
-    server.config.port = 0
+    if kind == "uvicorn":
+        server.config.lifespan = "off"
 
     async def run() -> None:
         import socket
@@ -52,6 +61,56 @@ def serve(kind: str) -> None:
         runner.run(run())
 
 
+def _llama_cpp() -> None:
+    """llama.cpp's server over a GPT-2 of two small layers: it has no engine that costs nothing."""
+    from inference_service.model import directory, huggingface
+    from tests.inference_service.model.huggingface.small_models import random_model, save
+    from training.export.gguf_file import export_gguf
+
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        loaded = huggingface.load(save(random_model("gpt2"), "gpt2", base / "checkpoint"))
+        directory.write(base / "gpt2", loaded.build_float(), loaded.tokenizer, [], "# card\n", {})
+        export_gguf(directory.load(base / "gpt2"), base / "gpt2.gguf")
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path, params.port = str(base / "gpt2.gguf"), 0
+        params.n_ctx, params.n_parallel, params.warmup, params.fit_params = 512 * 32, 32, False, False
+        params.cpuparams.n_threads = 1
+        server = xllamacpp.Server(params)
+        print(server.listening_address.rsplit(":", 1)[1].strip("/"), flush=True)
+        import threading
+
+        threading.Event().wait()
+
+
+async def _bare(scope: Any, receive: Any, send: Any) -> None:
+    """The least that an answer in JSON takes."""
+    data = b""
+    more = True
+    while more:
+        message = await receive()
+        data += message.get("body", b"")
+        more = message.get("more_body", False)
+    body = json.loads(data)
+    if not body.get("stream"):
+        answer = json.dumps({"choices": [{"text": body["prompt"]}]}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for _ in range(body["max_tokens"]):
+        await send({"type": "http.response.body", "body": _timed_event(), "more_body": True})
+        await asyncio.sleep(0)
+    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+
+def _timed_event() -> bytes:
+    return f"data: {json.dumps({'choices': [{'text': f'{time.time():.6f}'}]}, separators=(',', ':'))}\n\n".encode()
+
+
 def _echo() -> Any:
     app = FastAPI()
 
@@ -61,11 +120,11 @@ def _echo() -> Any:
         if not body.get("stream"):
             return Response(json.dumps({"choices": [{"text": body["prompt"]}]}), media_type="application/json")
 
-        async def events() -> AsyncGenerator[str, None]:
+        async def events() -> AsyncGenerator[bytes, None]:
             for _ in range(body["max_tokens"]):
-                yield f"data: {json.dumps({'choices': [{'text': ' x', 'sent': time.time()}]})}\n\n"
+                yield _timed_event()
                 await asyncio.sleep(0)
-            yield "data: [DONE]\n\n"
+            yield b"data: [DONE]\n\n"
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
@@ -113,8 +172,9 @@ def _midfill() -> Any:
 class Client(asyncio.Protocol):
     """One keep-alive connection that asks again as soon as it is answered; `times` in seconds."""
 
-    def __init__(self, request: bytes, until: float, times: list[float]) -> None:
-        self._request, self._until, self._times = request, until, times
+    def __init__(self, body: dict[str, Any], until: float, times: list[float]) -> None:
+        self._body, self._until, self._times = body, until, times
+        self._number = 100_000
         self._buffer = b""
         self.done = asyncio.get_running_loop().create_future()
 
@@ -123,8 +183,10 @@ class Client(asyncio.Protocol):
         self._ask()
 
     def _ask(self) -> None:
+        self._number += 1
+        request = _request(self._body | {"prompt": f"{PROMPT}{self._number}"})
         self._asked = time.perf_counter()
-        self._transport.write(self._request)  # type: ignore[attr-defined]
+        self._transport.write(request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -145,63 +207,88 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def load(port: int, clients: int, seconds: float) -> dict[str, float]:
-    """Whole answers: completions per second and the percentiles of their times in ms."""
-    body = json.dumps(BODY).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    request = head.encode() + b"\r\n\r\n" + body
-    await _ask(port, clients, 0.5, request)  # warm up
-    times, elapsed = await _ask(port, clients, seconds, request)
+def _request(body: dict[str, Any], *, close: bool = False) -> bytes:
+    data = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+    return head.encode() + (b"\r\nConnection: close" if close else b"") + b"\r\n\r\n" + data
+
+
+def processor_s(pid: int) -> float:
+    """Processor time that a process has taken with all its threads, seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def load(port: int, clients: int, seconds: float, pid: int, **fields: Any) -> dict[str, float]:
+    """Whole answers: completions per second, the percentiles of their times in ms, processor time of each in µs."""
+    await _ask(port, clients, 0.5, fields)  # warm up
+    before = processor_s(pid)
+    times, elapsed = await _ask(port, clients, seconds, fields)
     cuts = quantiles(times, n=100)
-    return {"per_s": len(times) / elapsed, "p50_ms": cuts[49] * 1e3, "p95_ms": cuts[94] * 1e3}
+    return {
+        "per_s": len(times) / elapsed,
+        "p50_ms": cuts[49] * 1e3,
+        "p95_ms": cuts[94] * 1e3,
+        "cpu_us": (processor_s(pid) - before) / len(times) * 1e6,
+    }
 
 
-async def _ask(port: int, clients: int, seconds: float, request: bytes) -> tuple[list[float], float]:
+async def _ask(port: int, clients: int, seconds: float, fields: dict[str, Any]) -> tuple[list[float], float]:
     times: list[float] = []
     start = time.perf_counter()
     loop = asyncio.get_running_loop()
+
+    def client(number: int) -> Client:
+        return Client(BODY | {"session": f"document-{number}"} | fields, start + seconds, times)
+
     made = [
-        await loop.create_connection(lambda: Client(request, start + seconds, times), "127.0.0.1", port)
-        for _ in range(clients)
+        await loop.create_connection(lambda number=number: client(number), "127.0.0.1", port)
+        for number in range(clients)
     ]
     await asyncio.gather(*(client.done for _, client in made))
     return times, time.perf_counter() - start
 
 
-async def stream(port: int, streams: int) -> dict[str, float]:
-    """Streams at once: pieces per second and, of ours, the time from their making to their arrival."""
-    body = json.dumps(BODY | {"stream": True, "max_tokens": STREAM_TOKENS}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+async def stream(port: int, streams: int, pid: int) -> dict[str, float]:
+    """Streams at once: pieces per second, the time from their making to their arrival, processor time of each."""
     delays: list[float] = []
     pieces = 0
 
-    async def one() -> None:
+    async def one(number: int) -> None:
         nonlocal pieces
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(head.encode() + body)
+        body = BODY | {"prompt": f"{PROMPT}{number}", "stream": True, "max_tokens": STREAM_TOKENS, "temperature": 1}
+        writer.write(_request(body, close=True))
         buffer = b""
         while data := await reader.read(1 << 16):
             now = time.time()
             *lines, buffer = (buffer + data).split(b"\n\n")
             for line in lines:
                 at = line.find(b'"text":')
-                pieces += at >= 0
-                text = line[at + 7 :].strip().lstrip(b'"')[:17]
-                if at >= 0 and text[:1] == b"1":
-                    delays.append(now - float(text))
+                if at < 0:
+                    continue
+                text = line[at + 7 :].strip().lstrip(b'"').split(b'"')[0]
+                made = [float(text[i : i + 17]) for i in range(0, len(text) - 16, 17)] if text[:1] == b"1" else []
+                pieces += max(len(made), 1)
+                delays.extend(now - moment for moment in made)
         writer.close()
 
+    before = processor_s(pid)
     start = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(streams)))
+    await asyncio.gather(*(one(number) for number in range(streams)))
     elapsed = time.perf_counter() - start
-    delay = quantiles(delays, n=100)[94] * 1e3 if delays else float("nan")
-    return {"pieces_per_s": pieces / elapsed, "p95_delay_ms": delay}
+    return {
+        "pieces_per_s": pieces / elapsed,
+        "p95_delay_ms": quantiles(delays, n=100)[94] * 1e3 if delays else float("nan"),
+        "cpu_us": (processor_s(pid) - before) / pieces * 1e6,
+    }
 
 
 def measure(kind: str, seconds: float) -> dict[str, Any]:
     """All figures of one server."""
     command = [sys.executable, __file__, "--serve", kind]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    fields = {"max_tokens": 1, "suffix": None} if kind == "llama.cpp" else {}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
     ) as process:
@@ -209,11 +296,13 @@ def measure(kind: str, seconds: float) -> dict[str, Any]:
             assert process.stdout is not None
             port = int(process.stdout.readline())
             time.sleep(0.5)
-            return {
-                "one client": asyncio.run(load(port, 1, seconds)),
-                "32 clients": asyncio.run(load(port, 32, seconds)),
-                "100 streams": asyncio.run(stream(port, 100)),
+            found = {
+                "one client": asyncio.run(load(port, 1, seconds, process.pid, **fields)),
+                "32 clients": asyncio.run(load(port, 32, seconds, process.pid, **fields)),
             }
+            if kind != "llama.cpp":  # a stream of it is computed: no figure of what HTTP costs
+                found["100 streams"] = asyncio.run(stream(port, 100, process.pid))
+            return found
         finally:
             process.kill()
 
@@ -221,18 +310,19 @@ def measure(kind: str, seconds: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--serve", choices=("echo", "midfill"))
+    parser.add_argument("--only", choices=KINDS, action="append")
+    parser.add_argument("--serve", choices=KINDS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve)
         return
-    found = {kind: measure(kind, arguments.seconds) for kind in ("echo", "midfill")}
-    print(f"{'':22}{'FastAPI echo':>14}{'midfill':>14}")
-    for load_, figures in found["echo"].items():
-        for name, value in figures.items():
-            print(f"{load_ + ' ' + name:22.22}{value:14.2f}{found['midfill'][load_][name]:14.2f}")
-    added = found["midfill"]["one client"]["p50_ms"] - found["echo"]["one client"]["p50_ms"]
-    print(f"added to the echo's p50: {added:.2f} ms")
+    kinds = arguments.only or KINDS
+    found = {kind: measure(kind, arguments.seconds) for kind in kinds}
+    print(f"{'':26}" + "".join(f"{kind:>12}" for kind in kinds))
+    for load_, figures in found[kinds[0]].items():
+        for name in figures:
+            values = [found[kind].get(load_, {}).get(name, float("nan")) for kind in kinds]
+            print(f"{load_ + ' ' + name:26.26}" + "".join(f"{value:12.2f}" for value in values))
     print(json.dumps(found))
 
 
