@@ -11,7 +11,7 @@ from inference_service.backends.base import Backend, BackendUnavailable, ModelCa
 from inference_service.engine.request import Chunk, CompletionRequest, Stats
 from inference_service.response_cache.cache import ResponseCache
 from inference_service.response_cache.entry import Entry, mean, typed_through
-from inference_service.response_cache.keys import is_repeatable, keys
+from inference_service.response_cache.keys import Keys, is_repeatable
 
 
 class CachedBackend:
@@ -19,6 +19,7 @@ class CachedBackend:
 
     def __init__(self, backend: Backend, cache: ResponseCache) -> None:
         self._backend, self._cache = backend, cache
+        self._probed = backend if isinstance(backend, Probed) else None
         self._looking: set[str] = set()
         self._putting: set[asyncio.Task[None]] = set()
 
@@ -34,7 +35,7 @@ class CachedBackend:
 
     def fault(self) -> BackendUnavailable | None:
         """As the backend's."""
-        return self._backend.fault() if isinstance(self._backend, Probed) else None
+        return self._probed.fault() if self._probed else None
 
     async def start(self) -> None:
         await self._backend.start()
@@ -54,7 +55,7 @@ class CachedBackend:
                 async for chunk in chunks:
                     yield chunk
             return
-        wanted = list(keys(request, self._backend.model.version))
+        wanted = Keys(request, self._backend.model.version)
         self._looking.add(request.id)
         try:
             known = await self._look_up(request, wanted)
@@ -74,17 +75,17 @@ class CachedBackend:
                 pieces += chunk.token_logprobs
                 if chunk.finish_reason in ("stop", "length"):
                     tokens = chunk.stats.prompt_tokens if chunk.stats else 0
-                    self._put(wanted[0], Entry(text, chunk.finish_reason, tokens, tuple(pieces)))
+                    self._put(wanted, Entry(text, chunk.finish_reason, tokens, tuple(pieces)))
                 yield chunk
 
-    async def _look_up(self, request: CompletionRequest, wanted: list[str]) -> Entry | None:
+    async def _look_up(self, request: CompletionRequest, wanted: Keys) -> Entry | None:
         found = await self._cache.find(wanted)
         answer = typed_through(found[1], request, found[0]) if found else None
         self._cache.count(hit=answer is not None, typed=answer is not None and found is not None and found[0] > 0)
         return answer
 
-    def _put(self, key: str, entry: Entry) -> None:
-        task = asyncio.create_task(self._cache.put(key, entry))  # nobody waits for Redis to take it
+    def _put(self, keys: Keys, entry: Entry) -> None:
+        task = asyncio.create_task(self._cache.put(keys, entry))  # nobody waits for Redis to take it
         self._putting.add(task)
         task.add_done_callback(self._putting.discard)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
 from typing import Any
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -16,12 +15,15 @@ from redis.exceptions import RedisError
 
 from inference_service.logs import log
 from inference_service.response_cache.entry import Entry
+from inference_service.response_cache.keys import Keys
 from inference_service.settings import SettingsError
 
 _OVERHEAD = 300  # bytes that Python needs for an entry besides its value, about
 _REDIS_TIMEOUT_S = 0.05  # longer, and computing it would be the faster way
 _PAUSE_S = 5.0  # without Redis after a fault, so that its time-out is not paid by every request
 _PREFIX = "midfill:response:"
+_FAMILIES = 8192  # documents, about, whose answers are found in memory
+_LENGTHS = 128  # of prompts that are remembered for each; older answers of it are computed again
 
 
 class ResponseCache:
@@ -33,7 +35,9 @@ class ResponseCache:
 
     def __init__(self, max_bytes: int, ttl_s: float, redis_url: str = "") -> None:
         self._memory: TTLCache[str, bytes] = TTLCache(max_bytes, ttl_s, getsizeof=lambda value: len(value) + _OVERHEAD)
-        self._max_bytes, self._ttl_s = max_bytes, ttl_s
+        self._ttl_s = ttl_s
+        # How long the prompts of a family were: which of the many keys of a request are worth a look.
+        self._lengths: LRUCache[bytes, dict[int, None]] = LRUCache(_FAMILIES)
         self._redis: Redis | None = None
         self._paused_until = 0.0
         self._counts = dict.fromkeys(("queries", "hits", "typed_hits", "faults"), 0)
@@ -50,30 +54,38 @@ class ResponseCache:
                     "redis must be redis://, rediss:// or unix:// with host, port and database"
                 ) from None
 
-    async def find(self, keys: Sequence[str]) -> tuple[int, Entry] | None:
-        """The first of `keys` that has an entry, as its position and the entry."""
-        for position, key in enumerate(keys):
-            data = self._memory.get(key)
+    async def find(self, keys: Keys) -> tuple[int, Entry] | None:
+        """The answer to the request, or to what it was the fewest characters before: those characters, the answer."""
+        oldest = keys.length - keys.most_typed
+        lengths = [length for length in self._lengths.get(keys.family, ()) if oldest <= length <= keys.length]
+        for length in sorted(lengths, reverse=True):
+            data = self._memory.get(keys.at(keys.length - length))
             if data is not None:
-                return position, Entry.from_bytes(data)
+                return keys.length - length, Entry.from_bytes(data)
         if self._redis is None or not self._usable():
             return None
         try:
-            values = await self._redis.mget([_PREFIX + key for key in keys])
+            values = await self._redis.mget([_PREFIX + keys.at(typed) for typed in range(keys.most_typed + 1)])
         except (RedisError, OSError, TimeoutError) as error:
             self._fault(error)
             return None
-        for position, value in enumerate(values):
+        for typed, value in enumerate(values):
             if isinstance(value, bytes):
                 with contextlib.suppress(ValueError):  # of another release, or not ours at all
-                    return position, Entry.from_bytes(value)
+                    return typed, Entry.from_bytes(value)
         return None
 
-    async def put(self, key: str, entry: Entry) -> None:
-        """Keep an answer."""
+    async def put(self, keys: Keys, entry: Entry) -> None:
+        """Keep the answer to a request."""
         data = entry.to_bytes()
+        key = keys.at(0)
         with contextlib.suppress(ValueError):  # larger than the whole cache
             self._memory[key] = data
+            lengths = self._lengths.setdefault(keys.family, {})
+            lengths.pop(keys.length, None)
+            lengths[keys.length] = None
+            if len(lengths) > _LENGTHS:
+                del lengths[next(iter(lengths))]
         if self._redis is None or not self._usable():
             return
         try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
 
 from inference_service.engine.request import CompletionRequest
 
@@ -16,38 +14,41 @@ def is_repeatable(request: CompletionRequest) -> bool:
     return request.temperature == 0 or request.seed is not None
 
 
-def keys(request: CompletionRequest, version: str) -> Iterator[str]:
-    """The key of the request, then of the same request 1, 2, … characters before, as far as one answer could reach.
+class Keys:
+    """The key of a request, and of the same request 1, 2, … characters before, as far as one answer could reach.
 
     A key holds everything that an answer depends on, and the tenant: what one tenant sends never meets another's
-    answers. Only greedy answers go on after what was typed: with a seed each token has its own random number.
+    answers. `family` is all of that but the prompt, `length` the characters of the prompt. Only greedy answers go on
+    after what was typed: with a seed each token has its own random number.
     """
-    prompt = request.prompt.encode(errors="surrogatepass")
-    typed = min(MOST_TYPED, len(request.prompt)) if request.temperature == 0 else 0
-    tail = request.prompt[len(request.prompt) - typed :]
-    base = hashlib.sha256(_everything_else(request, version))
-    base.update(prompt[: len(prompt) - len(tail.encode(errors="surrogatepass"))])
-    found = [base.hexdigest()]
-    for character in tail:
-        base.update(character.encode(errors="surrogatepass"))
-        found.append(base.hexdigest())
-    return reversed(found)
+
+    def __init__(self, request: CompletionRequest, version: str) -> None:
+        prompt = request.prompt
+        self.length = len(prompt)
+        self.most_typed = min(MOST_TYPED, self.length) if request.temperature == 0 else 0
+        self.family = _everything_else(request, version)
+        self._before = hashlib.sha256(self.family)
+        self._before.update(prompt[: self.length - self.most_typed].encode(errors="surrogatepass"))
+        self._tail = prompt[self.length - self.most_typed :]
+
+    def at(self, typed: int) -> str:
+        """The key of the request without the last `typed` (0 to `most_typed`) characters of its prompt."""
+        found = self._before.copy()
+        found.update(self._tail[: self.most_typed - typed].encode(errors="surrogatepass"))
+        return found.hexdigest()
 
 
 def _everything_else(request: CompletionRequest, version: str) -> bytes:
     sampling = [request.temperature, request.top_p, request.top_k, request.min_p, request.seed]
     if request.temperature == 0:
         sampling = []  # nothing is sampled
-    fields = [
-        request.tenant,
-        version,
-        request.suffix,
-        request.path,
-        [[file.path, file.text] for file in request.context],
-        request.max_tokens,
-        sampling,
-        request.stop,
-        request.mode,
-    ]
-    text = json.dumps(fields, ensure_ascii=True, separators=(",", ":"))
-    return f"{len(text)}:{text}".encode()
+    fields = [request.max_tokens, request.mode, *sampling, len(request.stop), len(request.context)]
+    texts = [request.tenant, version, request.suffix, request.path, *request.stop]
+    for file in request.context:
+        texts += [file.path, file.text]
+    found = hashlib.sha256(repr(fields).encode())
+    for text in texts:
+        data = b"" if text is None else text.encode(errors="surrogatepass")
+        found.update(b"none;" if text is None else b"%d;" % len(data))  # so that no two lists of texts are glued alike
+        found.update(data)
+    return found.digest()
