@@ -8,18 +8,29 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference_service.api import admin, complete, completions, errors, events, health, models, openapi
 from inference_service.api.auth import Authentication
 from inference_service.api.body_limit import BodyLimit
 from inference_service.api.observe import Observe
 from inference_service.api.service import Service
+from inference_service.api.straight import Straight
 from inference_service.backends.base import Backend
 from inference_service.registry.deployments import Deployments
 from inference_service.registry.source import StoreSource
 from inference_service.registry.store import ModelStore
 from inference_service.response_cache import CachedBackend, ResponseCache
 from inference_service.settings import Settings
+
+
+class _Application(FastAPI):
+    """Without FastAPI's own telemetry: `Observe` tells what may be told."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Starlette.__call__(self, scope, receive, send)
 
 
 def create_app(
@@ -58,14 +69,17 @@ def create_app(
             await cache.close()
         await asyncio.to_thread(service.tracing.close)
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = _Application(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for module in (completions, complete, events, models, health, admin):
+    modules = (completions, complete, events, models, health, admin)
+    for module in modules:
         app.include_router(module.router)
     openapi.install(app, settings)
     errors.install(app)
-    # The last one added is the outermost: everything is observed, and a key is checked before a body is read.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Authentication, keys=service.stores.keys)
-    app.add_middleware(Observe, metrics=service.metrics, tracing=service.tracing)
+    routes = [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
+    # From the inside out: everything is observed, and a key is checked before a body is read.
+    layers: ASGIApp = Straight(app.build_middleware_stack(), routes)
+    layers = BodyLimit(layers, settings.max_body_bytes)
+    layers = Authentication(layers, service.stores.keys)
+    app.middleware_stack = Observe(layers, service.metrics, service.tracing)
     return app

@@ -1,4 +1,6 @@
-"""uvicorn with bounds: on connections, on the size of headers, and on how long a request may take to arrive."""
+"""uvicorn with bounds: on connections, on the size of headers, and on how long a request may take to arrive and its
+answer to leave.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from inference_service.api.errors import ApiError, unavailable
 
 RECEIVE_TIMEOUT_S = 30.0  # from a connection's or request's first sign to the end of its body
+SEND_TIMEOUT_S = 30.0  # a client that reads nothing for so long is treated as gone
 MAX_HEADER_BYTES = 64 * 1024
 _KEEP_ALIVE_S = 75  # longer than a proxy keeps its idle connections, so that it never writes into a closed one
 _GRACE_S = 5  # for answers to leave after the drain
@@ -24,10 +27,14 @@ _GRACE_S = 5  # for answers to leave after the drain
 class Protocol(HttpToolsProtocol):
     """One connection. What it refuses is answered in the API's error shape, and the connection is closed."""
 
-    def __init__(self, *args: Any, max_connections: int, receive_timeout_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, max_connections: int, receive_timeout_s: float, send_timeout_s: float, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._max_connections = max_connections
         self._receive_timeout_s = receive_timeout_s
+        self._send_timeout_s = send_timeout_s
+        self._stuck: asyncio.TimerHandle | None = None  # runs while the client does not read what is sent
         self._arriving = True  # a request is expected or incomplete
         self._header_bytes = -1  # of an incomplete header, -1 when there is none
         self._timer: asyncio.TimerHandle | None = None
@@ -42,7 +49,19 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._arriving = False
         self._watch()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stuck is None:
+            self._stuck = self.loop.call_later(self._send_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -104,9 +123,20 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: ASGIApp, *, max_connections: int, receive_timeout_s: float = RECEIVE_TIMEOUT_S) -> Server:
+def server(
+    app: ASGIApp,
+    *,
+    max_connections: int,
+    receive_timeout_s: float = RECEIVE_TIMEOUT_S,
+    send_timeout_s: float = SEND_TIMEOUT_S,
+) -> Server:
     """A server of `app`; `serve(sockets=[…])` runs it until `should_exit`."""
-    protocol = partial(Protocol, max_connections=max_connections, receive_timeout_s=receive_timeout_s)
+    protocol = partial(
+        Protocol,
+        max_connections=max_connections,
+        receive_timeout_s=receive_timeout_s,
+        send_timeout_s=send_timeout_s,
+    )
     return Server(
         uvicorn.Config(
             app,

@@ -12,6 +12,7 @@ from typing import Any
 
 _logger = logging.getLogger("midfill")
 _SCOPE_KEY = "midfill.log"
+_encode = json.JSONEncoder(default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,7 +35,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = record.exc_info[0].__name__
             frames = traceback.extract_tb(record.exc_info[2])
             line["at"] = [f"{frame.filename}:{frame.lineno}" for frame in frames[-8:]]
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 class PlainFormatter(JsonFormatter):
@@ -52,12 +53,19 @@ def configure(log_format: str = "json") -> None:
     handler.setFormatter(PlainFormatter() if log_format == "plain" else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # what no formatter of ours tells need not be found out for each line
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.raiseExceptions = False  # the report of a line that cannot be written quotes what was to be logged
 
 
 def log(event: str, /, *, level: int = logging.INFO, exception: BaseException | None = None, **fields: Any) -> None:
     """Write one line; `fields` must be free of user content."""
-    _logger.log(level, "%s", event, extra={"fields": fields}, exc_info=exception)
+    if not _logger.isEnabledFor(level):
+        return
+    problem = (type(exception), exception, exception.__traceback__) if exception else None
+    # made here, because logging would look through the stack for the caller's line, which no formatter of ours tells
+    record = _logger.makeRecord(_logger.name, level, "", 0, event, (), problem, extra={"fields": fields})
+    _logger.handle(record)
 
 
 def request_fields(scope: MutableMapping[str, Any]) -> dict[str, Any]:

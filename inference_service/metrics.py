@@ -39,6 +39,7 @@ class Metrics:
         disable_created_metrics()
         self.registry = CollectorRegistry()
         self.requests = self._counter("requests", "HTTP requests, without probes, by status code", "status")
+        self._by_status: dict[int, Counter] = {}
         self.active_requests = Gauge(
             "active_requests", "Admitted requests in progress", namespace=NAMESPACE, registry=self.registry
         )
@@ -62,6 +63,13 @@ class Metrics:
             self.aborted.labels(stage=stage)  # a series that exists from the start has a rate from the start
         own = {name for family in self.registry.collect() for name in (family.name, f"{family.name}_total")}
         self.registry.register(_BackendCollector(gauges, own, (self.aborted, self.wasted_tokens)))
+
+    def answered(self, status: int) -> None:
+        """Count one HTTP request."""
+        child = self._by_status.get(status)
+        if child is None:  # looking a label up takes longer than counting
+            child = self._by_status[status] = self.requests.labels(status=str(status))
+        child.inc()
 
     def record(self, stats: Stats) -> None:
         """Account one finished completion."""

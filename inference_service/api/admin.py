@@ -8,11 +8,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from inference_service.api.answers import Activated, ExperimentList, VersionList
 from inference_service.api.body import parse, read_object
 from inference_service.api.errors import ApiError, unavailable
+from inference_service.api.json_response import JsonResponse
 from inference_service.api.routing import BODY, says
 from inference_service.api.routing import router as new_router
 from inference_service.api.schemas import ExperimentBody
@@ -33,7 +34,7 @@ async def list_models(request: Request) -> Response:
     """Every version that is loaded or stored, with its role and what is known against it."""
     service = _service(request)
     try:
-        return JSONResponse(await service.backend.listing())
+        return JsonResponse(await service.backend.listing())
     except RolloutFault as error:
         raise _answer_to(error) from None
 
@@ -85,7 +86,7 @@ def _service(request: Request) -> Service:
 
 def _experiments(service: Service) -> Response:
     trial = service.backend.trial
-    return JSONResponse(
+    return JsonResponse(
         {"experiments": [trial.to_json()] if trial else [], "last_rollback": service.backend.last_rollback}
     )
 
@@ -93,7 +94,7 @@ def _experiments(service: Service) -> Response:
 async def _changed(service: Service, change: Coroutine[Any, Any, None]) -> Response:
     before, started = service.backend.model.version, time.monotonic()
     await _do(change)
-    return JSONResponse(
+    return JsonResponse(
         {
             "active": service.backend.model.version,
             "before": before,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from inference_service.api import results as shapes
-from inference_service.api.results import Result
+from inference_service.api.results import Result, Sums
 from inference_service.api.run import Run
 from inference_service.api.schemas import CompletionBody
 from inference_service.output_filters.pipeline import Verdict, judge
@@ -34,6 +35,11 @@ class Answer:
         """Which choices are told, or what of them, is known only when all candidates have ended."""
         return self.body.candidates > self.body.n or self.body.midfill.filters
 
+    @cached_property
+    def sums(self) -> Sums:
+        """Of all completions, once they have ended."""
+        return shapes.sum_up(self.results, self.body.candidates)
+
     def whole(self) -> dict[str, Any]:
         """The answer without streaming."""
         return {**self._frame, "choices": self._choices(), **self.totals()}
@@ -41,13 +47,13 @@ class Answer:
     def totals(self) -> dict[str, Any]:
         """What the whole answer and the last chunk of a stream end with."""
         return {
-            "usage": shapes.usage_json(self.results, self.body.candidates),
-            "midfill": shapes.midfill_json(self.results, self._run.deployment.model.version) | self._filtered(),
+            "usage": shapes.usage_json(self.sums),
+            "midfill": shapes.midfill_json(self.sums, self._run.deployment.model.version) | self._filtered(),
         }
 
     def part(self, index: int, text: str, tokens: Tokens = (), reason: str | None = None) -> dict[str, Any]:
         """The next piece of a choice; its result has not taken it yet."""
-        offset = len(self.echoed(index)) + sum(len(token) for token, _ in self.results[index].logprobs)
+        offset = len(self.echoed(index)) + self.results[index].token_chars
         return {**self._frame, "choices": [self._choice(index, text, tokens, reason, offset)]}
 
     def parts(self) -> list[dict[str, Any]]:
@@ -56,7 +62,7 @@ class Answer:
 
     def usage_only(self) -> dict[str, Any]:
         """The extra last chunk of `include_usage`."""
-        return {**self._frame, "choices": [], "usage": shapes.usage_json(self.results, self.body.candidates)}
+        return {**self._frame, "choices": [], "usage": shapes.usage_json(self.sums)}
 
     def echoed(self, index: int) -> str:
         """The prompt of a choice, where it is to be repeated."""

@@ -6,7 +6,7 @@ import json
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from inference_service.api.errors import ClientGone, invalid
 
@@ -15,12 +15,9 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 async def read_object(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises ApiError 400 (or 413 from the body limit), ClientGone."""
+    raw = await _read(request)
     try:
-        raw = await request.body()
-    except ClientDisconnect:
-        raise ClientGone from None
-    try:
-        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        value = _decode(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise invalid(None, "the body must be UTF-8") from None
     except json.JSONDecodeError as error:
@@ -32,6 +29,18 @@ async def read_object(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise invalid(None, "the body must be a JSON object")
     return value
+
+
+async def _read(request: Request) -> bytes:
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def parse(schema: type[Schema], value: Any, *, where: str = "") -> Schema:
@@ -60,3 +69,6 @@ def parse(schema: type[Schema], value: Any, *, where: str = "") -> Schema:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

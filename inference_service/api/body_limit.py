@@ -22,10 +22,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        too_large = ApiError(413, "body_too_large", f"the request body is limited to {self._max_bytes} bytes")
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._max_bytes:
-            await too_large.response()(scope, receive, send)
+            await self._too_large().response()(scope, receive, send)
             return
 
         fields = request_fields(scope)
@@ -35,7 +34,10 @@ class BodyLimit:
             message = await receive()
             fields["bytes_in"] += len(message.get("body", b""))
             if fields["bytes_in"] > self._max_bytes:
-                raise too_large
+                raise self._too_large()
             return message
 
         await self._app(scope, counted, send)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, "body_too_large", f"the request body is limited to {self._max_bytes} bytes")

@@ -6,13 +6,14 @@ import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from inference_service.api.answers import BatchAnswer, CompleteAnswer
 from inference_service.api.body import parse, read_object
 from inference_service.api.completions import check_limits
 from inference_service.api.errors import ApiError
-from inference_service.api.results import Result, log_json
+from inference_service.api.json_response import JsonResponse
+from inference_service.api.results import Result, log_json, sum_up
 from inference_service.api.routing import WORK, says
 from inference_service.api.routing import router as new_router
 from inference_service.api.run import Run
@@ -36,7 +37,7 @@ async def complete(request: Request) -> Response:
         if item.param == "prompt":  # as the backend's side calls it
             item.param = "code"
         raise item
-    return JSONResponse(item)
+    return JsonResponse(item)
 
 
 @router.post("/complete/batch", **says(BatchAnswer, takes=BatchBody, errors=WORK, example={"requests": [_EXAMPLE]}))
@@ -63,7 +64,7 @@ async def complete_batch(request: Request) -> Response:
                 answer.param = f"requests[{position}].code"
             answer = answer.body()
         results.append(answer)
-    return JSONResponse({"results": results})
+    return JsonResponse({"results": results})
 
 
 def _wanted(service: Service, value: Any, tenant: str, where: str) -> CompletionRequest:
@@ -93,14 +94,15 @@ async def _complete(
     results = [Result() for _ in wanted]
     failures: dict[int, ApiError] = {}
     async with run:
-        async for index, chunk in run.chunks():
-            if isinstance(chunk, ApiError):
-                failures[index] = chunk
-            else:
-                results[index].add(chunk)
+        async for batch in run.batches():
+            for index, chunk in batch:
+                if isinstance(chunk, ApiError):
+                    failures[index] = chunk
+                else:
+                    results[index].add(chunk)
     finished = [result for index, result in enumerate(results) if index not in failures]
     if finished:
-        fields.update(log_json(finished, 1))
+        fields.update(log_json(sum_up(finished, 1)))
     # Of a batch's items only the common end is known to the client, so that is what each reports.
     latency_ms = round((time.monotonic() - request.scope["midfill.received"]) * 1000, 2)
     name = service.backend.model.name

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Scope
 
 from inference_service.api import results as shapes
@@ -15,12 +14,13 @@ from inference_service.api.answers import CancelAnswer, CompletionAnswer, Comple
 from inference_service.api.body import parse, read_object
 from inference_service.api.errors import ApiError, invalid
 from inference_service.api.event_stream import EventStream
+from inference_service.api.json_response import JsonResponse
 from inference_service.api.routing import WORK, says
 from inference_service.api.routing import router as new_router
 from inference_service.api.run import Run
 from inference_service.api.schemas import CompletionBody
 from inference_service.api.service import Service
-from inference_service.engine.request import CompletionRequest, ContextFile
+from inference_service.engine.request import CompletionRequest, ContextFile, new_id
 from inference_service.guard.principal import Principal
 from inference_service.logs import request_fields
 
@@ -59,14 +59,15 @@ async def create_completion(request: Request) -> Response:
     if body.stream:
         return EventStream(run, answer)
     async with run:
-        async for index, item in run.chunks():
-            if isinstance(item, ApiError):
-                raise item
-            answer.results[index].add(item)
-    request_fields(request.scope).update(shapes.log_json(answer.results, body.candidates))
+        async for batch in run.batches():
+            for index, item in batch:
+                if isinstance(item, ApiError):
+                    raise item
+                answer.results[index].add(item)
+    request_fields(request.scope).update(shapes.log_json(answer.sums))
     if any(result.finish_reason == "superseded" for result in answer.results):
         raise ApiError(409, "superseded", "a newer request of the same session took the place of this one")
-    return JSONResponse(answer.whole(), headers={"Server-Timing": shapes.server_timing(answer.results)})
+    return JsonResponse(answer.whole(), headers={"Server-Timing": shapes.server_timing(answer.sums)})
 
 
 @router.delete("/v1/completions/{completion_id}", **says(CancelAnswer))
@@ -74,7 +75,7 @@ async def cancel_completion(request: Request) -> Response:
     """Cancel by id. Idempotent: `cancelled` says whether there was something to cancel."""
     service: Service = request.app.state.service
     completion_id = request.path_params["completion_id"]
-    return JSONResponse({"id": completion_id, "cancelled": service.cancel(completion_id)})
+    return JsonResponse({"id": completion_id, "cancelled": service.cancel(completion_id)})
 
 
 def check_limits(
@@ -105,37 +106,35 @@ def check_limits(
 def _requests(body: CompletionBody, scope: Scope, headers: Mapping[str, str]) -> list[CompletionRequest]:
     principal: Principal = scope["midfill.principal"]
     session = body.session or headers.get("x-midfill-session")
-    base = CompletionRequest(
-        prompt="",
-        suffix=body.suffix,
-        path=body.path,
-        language=body.language or "",
-        context=tuple(ContextFile(item.path, item.text) for item in body.context),
-        max_tokens=body.max_tokens,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=body.top_k,
-        min_p=body.min_p,
-        stop=body.stops,
-        mode=body.mode,
-        tenant=principal.tenant,
-        user=body.user or "",
-        priority=body.priority,
-        deadline=None if body.deadline_ms is None else scope["midfill.received"] + body.deadline_ms / 1000,
-    )
+    context = tuple(ContextFile(item.path, item.text) for item in body.context)
+    first_id = new_id()
     requests: list[CompletionRequest] = []
     for prompt in body.prompts:
         for choice in range(body.candidates):
             first = not requests
             requests.append(
-                replace(
-                    base,
+                CompletionRequest(
                     prompt=prompt,
+                    suffix=body.suffix,
+                    path=body.path,
+                    language=body.language or "",
+                    context=context,
+                    max_tokens=body.max_tokens,
+                    temperature=body.temperature,
+                    top_p=body.top_p,
+                    top_k=body.top_k,
+                    min_p=body.min_p,
+                    stop=body.stops,
+                    mode=body.mode,
+                    tenant=principal.tenant,
+                    user=body.user or "",
+                    priority=body.priority,
+                    deadline=None if body.deadline_ms is None else scope["midfill.received"] + body.deadline_ms / 1000,
                     # Choices of one prompt must differ, and still be the same next time.
                     seed=None if body.seed is None else body.seed + choice,
                     # Two of one session would supersede each other; `Run` ends siblings with the first.
                     session=f"{principal.key_id}:{session}" if session and first else None,
-                    id=base.id if first else f"{base.id}-{len(requests)}",
+                    id=first_id if first else f"{first_id}-{len(requests)}",
                 )
             )
     return requests

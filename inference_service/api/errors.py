@@ -6,8 +6,10 @@ from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match, Route
+
+from inference_service.api.json_response import JsonResponse
 
 _TYPES = {
     401: "authentication_error",
@@ -45,7 +47,7 @@ class ApiError(Exception):
 
     def response(self) -> Response:
         """The whole answer."""
-        return JSONResponse(self.body(), self.status, self.headers)
+        return JsonResponse(self.body(), self.status, self.headers)
 
 
 class ClientGone(Exception):

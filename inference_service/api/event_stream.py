@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from inference_service.api import results as shapes
 from inference_service.api.answer import Answer
-from inference_service.api.errors import ApiError, ClientGone
+from inference_service.api.errors import ApiError
+from inference_service.api.json_response import json_bytes
 from inference_service.api.run import Run
 from inference_service.engine.request import Chunk
 from inference_service.logs import request_fields
@@ -23,7 +22,6 @@ _HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
-_WRITE_TIMEOUT_S = 30.0  # a client that reads nothing for so long is treated as gone
 Event = tuple[int, Chunk | ApiError]
 
 
@@ -41,25 +39,14 @@ class EventStream(Response):
         # With include_usage every chunk has a usage field, which is null but in the extra last one.
         self._no_usage = {"usage": None} if answer.body.stream_options.include_usage else {}
         self._left = len(answer.results)
+        self._frames: dict[int, tuple[bytes, bytes]] = {}
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         self.raw_headers = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._answer
-        held = answer.held
         started = False
-
-        async def write(events: Iterable[dict[str, Any]], end: bytes = b"") -> None:
-            body = b"".join(map(_event, events)) + end
-            if not body:
-                return
-            try:
-                async with asyncio.timeout(_WRITE_TIMEOUT_S):
-                    await send({"type": "http.response.body", "body": body, "more_body": not end})
-            except TimeoutError:
-                raise ClientGone from None
-
         async with self._run as run:
             async for batch in run.batches():
                 if not started:
@@ -67,39 +54,55 @@ class EventStream(Response):
                         raise batch[0][1]
                     await send({"type": "http.response.start", "status": 200, "headers": self._start_headers(scope)})
                     started = True
-                    if answer.body.echo and not held:
+                    if answer.body.echo and not answer.held:
                         echoes = [answer.part(index, answer.echoed(index)) for index in range(self._left)]
-                        await write(echo | self._no_usage for echo in echoes)
-                await write(self._take(batch, held))
-        request_fields(scope).update(shapes.log_json(answer.results, answer.body.candidates))
+                        await _write(send, map(self._event, echoes))
+                await _write(send, self._take(batch))
+        request_fields(scope).update(shapes.log_json(answer.sums))
         last = []
-        if held:
+        if answer.held:
             parts = answer.parts()
             parts[-1] |= answer.totals()
-            last += [part | self._no_usage for part in parts]
+            last += map(self._event, parts)
         if self._no_usage:
-            last.append(answer.usage_only())
-        await write(last, b"data: [DONE]\n\n")
+            last.append(_event(answer.usage_only()))
+        await send({"type": "http.response.body", "body": b"".join(last) + b"data: [DONE]\n\n"})
 
-    def _take(self, batch: list[Event], held: bool) -> list[dict[str, Any]]:
+    def _take(self, batch: list[Event]) -> list[bytes]:
         answer = self._answer
-        events: list[dict[str, Any]] = []
+        held, plain = answer.held, answer.body.logprobs is None
+        events: list[bytes] = []
         for index, item in batch:
             result = answer.results[index]
             if isinstance(item, ApiError):
                 self._left -= 1
                 result.finish_reason = "error"
-                events.append(item.body())
+                events.append(_event(item.body()))
                 continue
             if not (item.text or item.token_logprobs or item.finish_reason):
                 continue
             self._left -= item.finish_reason is not None
-            if not held:
+            if held:
+                result.add(item)
+            elif plain and item.finish_reason is None:
+                events.append(self._piece(index, item.text))
+                result.add(item)
+            else:
                 part = answer.part(index, item.text, item.token_logprobs, item.finish_reason)
-            result.add(item)
-            if not held:
-                events.append(part | ({} if self._left else answer.totals()) | self._no_usage)
+                result.add(item)
+                events.append(self._event(part | ({} if self._left else answer.totals())))
         return events
+
+    def _piece(self, index: int, text: str) -> bytes:
+        """The event of nothing but some more text: all of it is known beforehand but the text."""
+        frame = self._frames.get(index)
+        if frame is None:
+            head, _, tail = self._event(self._answer.part(index, "")).partition(b'"text":""')
+            frame = self._frames[index] = head + b'"text":', tail
+        return frame[0] + json_bytes(text) + frame[1]
+
+    def _event(self, part: dict[str, Any]) -> bytes:
+        return _event(part | self._no_usage)
 
     def _start_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         to_first = (time.monotonic() - scope["midfill.received"]) * 1000
@@ -107,4 +110,9 @@ class EventStream(Response):
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    return b"data: %b\n\n" % json_bytes(data)
+
+
+async def _write(send: Send, events: Iterable[bytes]) -> None:
+    if body := b"".join(events):
+        await send({"type": "http.response.body", "body": body, "more_body": True})

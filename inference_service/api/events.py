@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from inference_service.api.answers import EventAnswer
 from inference_service.api.body import parse, read_object
 from inference_service.api.errors import unavailable
+from inference_service.api.json_response import JsonResponse
 from inference_service.api.routing import BODY, says
 from inference_service.api.routing import router as new_router
 from inference_service.api.schemas import EventBody
@@ -35,4 +36,4 @@ async def record_event(request: Request) -> Response:
     except NotAccepted as reason:
         raise unavailable("events_not_kept", str(reason), 5) from None
     service.backend.event(event.completion_id, event.event)
-    return JSONResponse({"status": "accepted"}, 202)
+    return JsonResponse({"status": "accepted"}, 202)

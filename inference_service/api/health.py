@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from inference_service.api.answers import Alive, Health, NotReady, Ready
 from inference_service.api.errors import unavailable
+from inference_service.api.json_response import JsonResponse
 from inference_service.api.routing import router as new_router
 from inference_service.api.routing import says
 from inference_service.api.service import Service
@@ -22,7 +23,7 @@ async def livez(request: Request) -> Response:
     stalled_s = service.stalled_s()
     if stalled_s > service.settings.watchdog_s:
         raise unavailable("stalled", f"the engine has made no step for {stalled_s:.0f} seconds", 30)
-    return JSONResponse({"status": "alive"})
+    return JsonResponse({"status": "alive"})
 
 
 @router.get("/readyz", **says(Ready, others={503: NotReady}))
@@ -35,9 +36,9 @@ async def readyz(request: Request) -> Response:
     refusal = service.unreadiness()
     degraded = {"degraded": found} if (found := service.stores.dependencies.degraded) else {}
     if refusal is None:
-        return JSONResponse({"status": "ready", **degraded})
+        return JsonResponse({"status": "ready", **degraded})
     body = {"status": "unavailable", "reason": refusal.code, **refusal.body(), **degraded}
-    return JSONResponse(body, refusal.status, refusal.headers)
+    return JsonResponse(body, refusal.status, refusal.headers)
 
 
 @router.get("/health", **says(Health, others={503: Health}))
@@ -50,7 +51,7 @@ async def health(request: Request) -> Response:
         "model_loaded": service.model_loaded,
         "device": service.device,
     }
-    return JSONResponse(body, 200 if ready else 503)
+    return JsonResponse(body, 200 if ready else 503)
 
 
 @router.get("/metrics", **says(None, text="text/plain"))

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from inference_service.api import schemas
 from inference_service.api.answers import Info, Model, ModelList
 from inference_service.api.errors import ApiError
+from inference_service.api.json_response import JsonResponse
 from inference_service.api.routing import router as new_router
 from inference_service.api.routing import says
 from inference_service.api.service import Service
@@ -25,7 +26,7 @@ _STARTED = int(time.time())
 @router.get("/v1/models", **says(ModelList, errors=(503,)))
 async def list_models(request: Request) -> Response:
     """The served model in OpenAI's shape, with its version and context length in tokens."""
-    return JSONResponse({"object": "list", "data": [_model(request)]})
+    return JsonResponse({"object": "list", "data": [_model(request)]})
 
 
 @router.get("/v1/models/{model}", **says(Model, errors=(404, 503)))
@@ -34,7 +35,7 @@ async def retrieve_model(request: Request) -> Response:
     model = _model(request)
     if request.path_params["model"] != model["id"]:
         raise ApiError(404, "model_not_found", f"this service serves the model {model['id']!r}", param="model")
-    return JSONResponse(model)
+    return JsonResponse(model)
 
 
 def _model(request: Request) -> dict[str, Any]:
@@ -51,7 +52,7 @@ async def info(request: Request) -> Response:
     service: Service = request.app.state.service
     settings = service.settings
     loaded = service.model_loaded
-    return JSONResponse(
+    return JsonResponse(
         {
             "service": "midfill",
             "status": service.phase,

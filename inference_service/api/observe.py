@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -61,7 +61,7 @@ class Observe:
             status = 500
         finally:
             if traced:
-                self._metrics.requests.labels(status=str(status)).inc()
+                self._metrics.answered(status)
                 route = getattr(scope.get("route"), "path", "unmatched")
                 fields["bytes_out"] = bytes_out
                 fields["duration_ms"] = round((time.monotonic() - received) * 1000, 2)
@@ -80,4 +80,4 @@ class Observe:
 
 def _request_id(scope: Scope) -> str:
     given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-    return _UNSAFE.sub("", given)[:128] or uuid.uuid4().hex
+    return _UNSAFE.sub("", given)[:128] or secrets.token_hex(16)

@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from inference_service.api.auth import OPEN_PATHS
+from inference_service.api.json_response import JsonResponse
 from inference_service.api.routing import BODIES, EVENTS
 from inference_service.settings import Settings
 from inference_service.version import VERSION
@@ -54,7 +55,7 @@ def install(app: FastAPI, settings: Settings) -> None:
     async def openapi(_: Request) -> Response:
         if not built:
             built.update(document(app, settings))
-        return JSONResponse(built)
+        return JsonResponse(built)
 
     app.add_route("/openapi.json", openapi, include_in_schema=False)
 

@@ -12,10 +12,12 @@ from inference_service.engine.request import Chunk, FinishReason, Stats
 
 @dataclass(slots=True)
 class Result:
-    """One completion as far as it has come. `logprobs` holds (token text, nats) of each token."""
+    """One completion as far as it has come. `logprobs` holds (token text, nats) of each token, `token_chars` how many
+    characters those are."""
 
     text: str = ""
     logprobs: list[tuple[str, float]] = field(default_factory=list)
+    token_chars: int = 0
     finish_reason: FinishReason | None = None
     stats: Stats = field(default_factory=Stats)
 
@@ -23,6 +25,7 @@ class Result:
         """Append a chunk."""
         self.text += chunk.text
         self.logprobs += chunk.token_logprobs
+        self.token_chars += sum(len(token) for token, _ in chunk.token_logprobs)
         if chunk.finish_reason:
             self.finish_reason = chunk.finish_reason
             self.stats = chunk.stats or Stats(completion_tokens=len(self.logprobs))
@@ -64,64 +67,91 @@ def logprobs_json(tokens: Sequence[tuple[str, float]], top: int, offset: int) ->
     }
 
 
-def usage_json(results: Sequence[Result], n: int) -> dict[str, Any]:
-    """OpenAI's `usage` of the whole answer: each prompt counts once, however many (`n`) choices it has."""
-    firsts = [result.stats for result in results[::n]]
-    prompt = sum(stats.prompt_tokens for stats in firsts)
-    cached = sum(stats.cached_tokens for stats in firsts)
-    completion = sum(result.stats.completion_tokens for result in results)
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Of all completions of one answer: tokens, mean log probability per token in nats, the longest times in ms."""
+
+    choices: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    mean_logprob: float | None
+    queue_ms: float
+    prefill_ms: float
+    decode_ms: float
+    response_cached: bool
+    finish_reasons: str
+
+
+def sum_up(results: Sequence[Result], n: int) -> Sums:
+    """Each prompt counts once, however many (`n`) choices it has."""
+    prompt = cached = completion = weight = 0
+    total = queue = prefill = decode = 0.0
+    response_cached = True
+    for index, result in enumerate(results):
+        stats = result.stats
+        if index % n == 0:
+            prompt += stats.prompt_tokens
+            cached += stats.cached_tokens
+        completion += stats.completion_tokens
+        if stats.mean_logprob is not None:
+            total += stats.mean_logprob * stats.completion_tokens
+            weight += stats.completion_tokens
+        queue, prefill = max(queue, stats.queue_ms), max(prefill, stats.prefill_ms)
+        decode = max(decode, stats.decode_ms)
+        response_cached = response_cached and stats.response_cached
+    reasons = ",".join(sorted({result.finish_reason or "error" for result in results}))
+    mean = total / weight if weight and math.isfinite(total) else None
+    return Sums(
+        len(results),
+        prompt,
+        cached,
+        completion,
+        mean,
+        queue,
+        prefill,
+        decode,
+        response_cached and bool(results),
+        reasons,
+    )
+
+
+def usage_json(sums: Sums) -> dict[str, Any]:
+    """OpenAI's `usage` of the whole answer."""
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "cached_tokens": cached,
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "prompt_tokens": sums.prompt_tokens,
+        "completion_tokens": sums.completion_tokens,
+        "total_tokens": sums.prompt_tokens + sums.completion_tokens,
+        "cached_tokens": sums.cached_tokens,
+        "prompt_tokens_details": {"cached_tokens": sums.cached_tokens},
     }
 
 
-def midfill_json(results: Sequence[Result], version: str) -> dict[str, Any]:
-    """Our own part of the answer: mean log probability per token in nats, the longest times in ms.
-
-    `cached` is there, and true, where nothing was computed.
-    """
-    stats = [result.stats for result in results]
-    weighted = [
-        (item.mean_logprob, item.completion_tokens)
-        for item in stats
-        if item.mean_logprob is not None and item.completion_tokens
-    ]
-    tokens = sum(count for _, count in weighted)
-    mean = sum(value * count for value, count in weighted) / tokens if tokens else None
+def midfill_json(sums: Sums, version: str) -> dict[str, Any]:
+    """Our own part of the answer. `cached` is there, and true, where nothing was computed."""
     return {
-        "mean_logprob": mean if mean is None or math.isfinite(mean) else None,
-        "queue_ms": round(max(item.queue_ms for item in stats), 3),
-        "prefill_ms": round(max(item.prefill_ms for item in stats), 3),
-        "decode_ms": round(max(item.decode_ms for item in stats), 3),
+        "mean_logprob": sums.mean_logprob,
+        "queue_ms": round(sums.queue_ms, 3),
+        "prefill_ms": round(sums.prefill_ms, 3),
+        "decode_ms": round(sums.decode_ms, 3),
         "model_version": version,
-    } | ({"cached": True} if stats and all(item.response_cached for item in stats) else {})
+    } | ({"cached": True} if sums.response_cached else {})
 
 
-def server_timing(results: Sequence[Result]) -> str:
-    """The `Server-Timing` header (W3C) of a finished answer: longest times in ms."""
-    stats = [result.stats for result in results]
-    times = {
-        "queue": max(item.queue_ms for item in stats),
-        "prefill": max(item.prefill_ms for item in stats),
-        "decode": max(item.decode_ms for item in stats),
-    }
-    return ", ".join(f"{name};dur={value:.2f}" for name, value in times.items())
+def server_timing(sums: Sums) -> str:
+    """The `Server-Timing` header (W3C) of a finished answer."""
+    return f"queue;dur={sums.queue_ms:.2f}, prefill;dur={sums.prefill_ms:.2f}, decode;dur={sums.decode_ms:.2f}"
 
 
-def log_json(results: Sequence[Result], n: int) -> dict[str, Any]:
+def log_json(sums: Sums) -> dict[str, Any]:
     """What the request's log line says about the completions: counts and times."""
-    usage = usage_json(results, n)
     return {
-        "choices": len(results),
-        "finish_reason": ",".join(sorted({result.finish_reason or "error" for result in results})),
-        "prompt_tokens": usage["prompt_tokens"],
-        "cached_tokens": usage["cached_tokens"],
-        "completion_tokens": usage["completion_tokens"],
-        "queue_ms": round(max(result.stats.queue_ms for result in results), 2),
-        "prefill_ms": round(max(result.stats.prefill_ms for result in results), 2),
-        "decode_ms": round(max(result.stats.decode_ms for result in results), 2),
+        "choices": sums.choices,
+        "finish_reason": sums.finish_reasons,
+        "prompt_tokens": sums.prompt_tokens,
+        "cached_tokens": sums.cached_tokens,
+        "completion_tokens": sums.completion_tokens,
+        "queue_ms": round(sums.queue_ms, 2),
+        "prefill_ms": round(sums.prefill_ms, 2),
+        "decode_ms": round(sums.decode_ms, 2),
     }

@@ -53,7 +53,9 @@ class Run:
         self._http = http
         self._requests = requests
         self._progress = [_Progress() for _ in requests]
-        self._events: asyncio.Queue[Any] = asyncio.Queue()
+        self._events: list[Any] = []
+        self._arrival: asyncio.Future[None] | None = None  # what `batches` waits for
+        self._emitted = False
         self._gate = asyncio.Semaphore(self.slots)
         self._tasks: list[asyncio.Task[None]] = []
         self._cancelled = False
@@ -70,13 +72,15 @@ class Run:
             raise
         self._ledger.served_by(self.deployment.model, self._service.backend.arm(self.deployment))
         self._tasks = [asyncio.create_task(self._pump(index)) for index in range(len(self._requests))]
-        self._tasks.append(asyncio.create_task(self._watch()))
+        self._watcher = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._watcher.cancel()
         self._stop_tasks()
         try:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if unfinished := [task for task in self._tasks if not task.done()]:
+                await asyncio.gather(*unfinished, return_exceptions=True)
         finally:
             self._service.release(self)
             self._account_for_unfinished()
@@ -111,19 +115,17 @@ class Run:
         """End every unfinished completion with what it has, `finish_reason` "shutdown"."""
         self._end_unfinished("shutdown")
 
-    async def chunks(self) -> AsyncGenerator[tuple[int, Chunk | ApiError], None]:
-        """(index of the completion, chunk or why it failed), until all have ended. Raises ClientGone."""
-        async for batch in self.batches():
-            for event in batch:
-                yield event
-
     async def batches(self) -> AsyncGenerator[list[tuple[int, Chunk | ApiError]], None]:
-        """As `chunks`, all that is there at a time."""
+        """(index of the completion, chunk or why it failed), all that are there at a time, until all have ended.
+
+        Raises ClientGone.
+        """
         left = len(self._requests)
         while left:
-            batch = [await self._events.get()]
-            while not self._events.empty():
-                batch.append(self._events.get_nowait())
+            if not self._events:
+                self._arrival = asyncio.get_running_loop().create_future()
+                await self._arrival
+            batch, self._events = self._events, []
             if _GONE in batch:
                 raise ClientGone
             left -= sum(isinstance(item, ApiError) or item.finish_reason is not None for _, item in batch)
@@ -164,7 +166,7 @@ class Run:
             self._account(index, item)
         else:
             self._progress[index].finished = True
-        self._events.put_nowait((index, item))
+        self._tell((index, item))
         if isinstance(item, Chunk) and item.finish_reason == "superseded":
             # Only the first completion carries the session; its siblings are of no use any more either.
             self._end_unfinished("superseded")
@@ -173,7 +175,13 @@ class Run:
         while (await self._http.receive())["type"] != "http.disconnect":
             pass
         self._stop_tasks()
-        self._events.put_nowait(_GONE)
+        self._tell(_GONE)
+
+    def _tell(self, event: Any) -> None:
+        """Hand an event to `batches`. A list and a future, because a queue costs several times as much for a token."""
+        self._events.append(event)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     def _stop_tasks(self) -> None:
         for task in self._tasks:
@@ -191,7 +199,8 @@ class Run:
         done = self._progress[index]
         self._service.admission.started(self.reservation)
         if chunk.text or chunk.token_logprobs:
-            if not any(other.started for other in self._progress):
+            if not self._emitted:
+                self._emitted = True
                 to_first = time.monotonic() - self._received
                 metrics.first_token.observe(to_first, self._service.tracing.exemplar(self._http.scope))
                 request_fields(self._http.scope)["ttft_ms"] = round(to_first * 1000, 2)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
 FinishReason = Literal["stop", "length", "deadline", "superseded", "cancelled", "shutdown", "error"]
 Mode = Literal["auto", "line", "block"]
+
+
+def new_id() -> str:
+    """Of a completion."""
+    return f"cmpl-{secrets.token_hex(16)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class CompletionRequest:
     tenant: str = ""
     user: str = ""
     priority: int = 0
-    id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
+    id: str = field(default_factory=new_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from os.path import splitext
 from typing import Any
 
 # The label of a metric must not be whatever a client makes up.
@@ -33,7 +33,7 @@ def language_of(named: str | None, path: str | None) -> str:
     """LSP's identifier of a language: as named, else by the path; "other" for one not known here, "" for neither."""
     if named:
         return named.lower() if named.lower() in _LANGUAGES else "other"
-    return _BY_SUFFIX.get(PurePath(path).suffix.lower(), "other") if path else ""
+    return _BY_SUFFIX.get(splitext(path)[1].lower(), "other") if path else ""  # noqa: PTH122 (a Path would take ten times as long)
 
 
 @dataclass(frozen=True, slots=True)

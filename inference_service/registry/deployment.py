@@ -9,7 +9,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from inference_service.backends.base import Backend, ModelCard, PromptTooLong, RequestRefused
+from inference_service.backends.base import (
+    Backend,
+    BackendUnavailable,
+    ModelCard,
+    Probed,
+    PromptTooLong,
+    RequestRefused,
+)
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason
 
 BASE = "base"  # the model that `--model` or `--upstream` names
@@ -42,6 +49,8 @@ class Deployment:
         self.reference = reference
         self.name = ""  # "" = what the model itself is called
         self._on_finish = on_finish
+        self._probed = backend if isinstance(backend, Probed) else None
+        self._card: tuple[ModelCard, str, ModelCard] | None = None  # the backend's, the name, and what that makes
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -50,8 +59,15 @@ class Deployment:
     def model(self) -> ModelCard:
         """The card, under the public name; its version is the registry's, where it comes from there."""
         card = self.backend.model
-        version = card.version if self.reference == BASE else self.reference
-        return dataclasses.replace(card, name=self.name or card.name, version=version)
+        if self._card is None or self._card[0] is not card or self._card[1] != self.name:
+            version = card.version if self.reference == BASE else self.reference
+            told = dataclasses.replace(card, name=self.name or card.name, version=version)
+            self._card = card, self.name, told
+        return self._card[2]
+
+    def fault(self) -> BackendUnavailable | None:
+        """Why nothing can be computed now, None when it can."""
+        return self._probed.fault() if self._probed else None
 
     def acquire(self) -> None:
         """It will be used."""

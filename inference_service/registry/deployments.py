@@ -11,7 +11,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
-from inference_service.backends.base import Backend, BackendUnavailable, ModelCard, Probed
+from inference_service.backends.base import Backend, BackendUnavailable, ModelCard
 from inference_service.engine.request import Chunk, CompletionRequest
 from inference_service.logs import log
 from inference_service.model.location import BadModel
@@ -68,8 +68,7 @@ class Deployments:
 
     def fault(self) -> BackendUnavailable | None:
         """Why nothing can be computed now, None when it can."""
-        backend = self._active.backend
-        return backend.fault() if isinstance(backend, Probed) else None
+        return self._active.fault()
 
     def gauges(self) -> dict[str, float]:
         """The active version's; what runs and waits is counted over all."""
@@ -335,9 +334,8 @@ class Deployments:
 
     def _finished(self, deployment: Deployment, outcome: Outcome) -> None:
         version = deployment.model.version
-        self.metrics.completions.labels(model_version=version, outcome=outcome.reason).inc()
-        if outcome.reason != "error" and outcome.computed:
-            self.metrics.seconds.labels(model_version=version).observe(outcome.seconds)
+        computed = outcome.reason != "error" and outcome.computed
+        self.metrics.finished(version, outcome.reason, outcome.seconds if computed else None)
         trial, candidate = self.trial, self._candidate
         if trial is None or candidate is None or deployment not in (candidate, self._active):
             return

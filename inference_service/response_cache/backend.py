@@ -49,12 +49,10 @@ class CachedBackend:
             return True
         return self._backend.cancel(completion_id)
 
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
-        if not is_repeatable(request):
-            async with aclosing(self._backend.complete(request)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+        return self._repeatable(request) if is_repeatable(request) else self._backend.complete(request)
+
+    async def _repeatable(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         wanted = Keys(request, self._backend.model.version)
         self._looking.add(request.id)
         try:

@@ -10,7 +10,9 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from starlette.types import ASGIApp, Message
 
+from inference_service.api.errors import ClientGone
 from inference_service.api.grpc import midfill_pb2 as pb
+from inference_service.http_server import SEND_TIMEOUT_S
 
 _FORWARDED = frozenset(
     {"authorization", "x-api-key", "x-request-id", "x-midfill-session", "traceparent", "tracestate", "baggage"}
@@ -47,9 +49,19 @@ async def call(
         await gone.wait()
         return {"type": "http.disconnect"}
 
+    async def send(message: Message) -> None:
+        if not sent.full():
+            sent.put_nowait(message)
+            return
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await sent.put(message)
+        except TimeoutError:
+            raise ClientGone from None
+
     async def run() -> None:
         try:
-            await app(_scope(metadata, len(body)), receive, sent.put)
+            await app(_scope(metadata, len(body)), receive, send)
         finally:
             await sent.put(None)
 

@@ -73,12 +73,19 @@ def scripted() -> type[ScriptedBackend]:
 
 
 @contextlib.asynccontextmanager
-async def _on_socket(backend: Any, receive_timeout_s: float = 30.0, **values: Any) -> AsyncIterator[Api]:
+async def _on_socket(
+    backend: Any, receive_timeout_s: float = 30.0, send_timeout_s: float = 30.0, **values: Any
+) -> AsyncIterator[Api]:
     settings = Settings(**values)
     app = create_app(settings, backend)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    server = http_server.server(app, max_connections=settings.max_connections, receive_timeout_s=receive_timeout_s)
+    server = http_server.server(
+        app,
+        max_connections=settings.max_connections,
+        receive_timeout_s=receive_timeout_s,
+        send_timeout_s=send_timeout_s,
+    )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await app.state.service.loaded.wait()
     while not server.started:

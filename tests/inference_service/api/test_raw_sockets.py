@@ -228,9 +228,8 @@ async def test_what_is_not_http_is_a_400_or_nothing(live, connect, sent):
     await alive(api)
 
 
-async def test_a_reader_that_reads_nothing_does_not_keep_the_work(live, scripted, connect, monkeypatch):
-    monkeypatch.setattr("inference_service.api.event_stream._WRITE_TIMEOUT_S", 0.3)
-    api = await live(scripted(tokens=20_000), max_tokens_limit=20_000)
+async def test_a_reader_that_reads_nothing_does_not_keep_the_work(live, scripted, connect):
+    api = await live(scripted(tokens=20_000), max_tokens_limit=20_000, send_timeout_s=0.3)
     connection = await connect(api)
     connection.writer.transport.pause_reading()
     body = {"prompt": "x" * 150_000, "max_tokens": 20_000, "stream": True, "echo": True, "n": 8}

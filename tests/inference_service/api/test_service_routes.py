@@ -252,7 +252,7 @@ async def test_canary_in_the_content_reaches_neither_logs_nor_metrics(serve, key
 async def test_request_line_has_sizes_and_timings(api, caplog):
     caplog.set_level(logging.INFO)
     await api.client.post("/v1/completions", json={"prompt": "abcd", "suffix": "ef"})
-    (record,) = [record for record in caplog.records if record.msg == "%s" and record.args == ("request",)]
+    (record,) = [record for record in caplog.records if record.getMessage() == "request"]
     line = json.loads(JsonFormatter().format(record))
     assert (line["route"], line["method"], line["status"]) == ("/v1/completions", "POST", 200)
     assert (line["prompt_chars"], line["suffix_chars"]) == (4, 2)
