@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.neovim_editor import Editor, setup, wait_for
-from tests.e2e.scripted_service import ScriptedService, scripted_service
+from tests.e2e.prompter import Prompter
 
 KEYS = {"accept": "<Tab>", "accept_word": "<F2>", "accept_line": "<F3>", "trigger": "<F4>"}
 ADD = "def add(a, b):\n    return a + b\n"
@@ -16,13 +16,13 @@ BLOCK = "def sign(x):\n    if x < 0:\n        return -1\n    return 1\n"
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[ScriptedService]:
-    with scripted_service() as running:
+def service() -> Iterator[Prompter]:
+    with Prompter() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def editor(service: ScriptedService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+def editor(service: Prompter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
     running = Editor(tmp_path_factory.mktemp("neovim"), setup(endpoint=service.url, keymaps=KEYS))
     yield running
     running.close()
@@ -34,11 +34,7 @@ def file_name(request: pytest.FixtureRequest) -> str:
     return f"{request.node.name.replace('[', '_').replace(']', '')}.py"
 
 
-def events(service: ScriptedService, kind: str) -> list[dict]:
-    return [event for event in service.events if event["event"] == kind]
-
-
-def test_accept_writes_what_is_shown(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_accept_writes_what_is_shown(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     path = editor.open(file_name, "def add(a, b):\n\n", line=1)
     editor.keys("    ret")
@@ -49,11 +45,11 @@ def test_accept_writes_what_is_shown(editor: Editor, service: ScriptedService, f
     assert editor.ghost() == ""
     editor.save()
     assert path.read_text() == ADD
-    wait_for("the acceptance to be reported", lambda: events(service, "accepted"))
-    assert events(service, "shown")[0]["completion_id"] == events(service, "accepted")[0]["completion_id"]
+    wait_for("the acceptance to be reported", lambda: service.reported("accepted"))
+    assert service.reported("shown")[0]["completion_id"] == service.reported("accepted")[0]["completion_id"]
 
 
-def test_accepting_several_lines(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_accepting_several_lines(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(BLOCK, lines=3)
     path = editor.open(file_name, "def sign(x):\n\n", line=1)
     editor.keys("    ")
@@ -65,7 +61,7 @@ def test_accepting_several_lines(editor: Editor, service: ScriptedService, file_
     assert path.read_text() == BLOCK
 
 
-def test_typing_through_needs_no_new_request(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_typing_through_needs_no_new_request(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     editor.keys("    ret")
@@ -77,7 +73,7 @@ def test_typing_through_needs_no_new_request(editor: Editor, service: ScriptedSe
 
 
 @pytest.mark.parametrize("typed", ["u", "ur", "urn a "])
-def test_accept_at_once_after_typing(editor: Editor, service: ScriptedService, file_name: str, typed: str) -> None:
+def test_accept_at_once_after_typing(editor: Editor, service: Prompter, file_name: str, typed: str) -> None:
     """neovim#36529: between a keystroke and the next answer the shown item has the range of the past."""
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
@@ -87,7 +83,7 @@ def test_accept_at_once_after_typing(editor: Editor, service: ScriptedService, f
     editor.wait_for_line("    return a + b")
 
 
-def test_accept_at_once_after_backspace(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_accept_at_once_after_backspace(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     editor.keys("    ret")
@@ -96,7 +92,7 @@ def test_accept_at_once_after_backspace(editor: Editor, service: ScriptedService
     editor.wait_for_line("    return a + b")
 
 
-def test_accept_replaces_the_bracket_that_it_brings(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_accept_replaces_the_bracket_that_it_brings(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow("print(first, second)\n")
     editor.open(file_name, "print()\n", line=0, column=len("print("))
     editor.keys("fi")
@@ -105,7 +101,7 @@ def test_accept_replaces_the_bracket_that_it_brings(editor: Editor, service: Scr
     editor.wait_for_line("print(first, second)")
 
 
-def test_text_beyond_ascii(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_text_beyond_ascii(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow('x = "😀é", "naïve 😀"\n')
     editor.open(file_name, "\n", line=0)
     editor.keys('x = "😀é", "na')
@@ -114,7 +110,7 @@ def test_text_beyond_ascii(editor: Editor, service: ScriptedService, file_name: 
     editor.wait_for_line('x = "😀é", "naïve 😀"')
 
 
-def test_accept_word_by_word(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_accept_word_by_word(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     editor.keys("    ret")
@@ -122,18 +118,18 @@ def test_accept_word_by_word(editor: Editor, service: ScriptedService, file_name
     editor.keys("<F2>")
     editor.wait_for_line("    return")
     editor.wait_for_ghost(" a + b")
-    report = wait_for("the part to be reported", lambda: events(service, "partially_accepted"))[0]
+    report = wait_for("the part to be reported", lambda: service.reported("partially_accepted"))[0]
     assert report["accepted_chars"] == len("urn")
-    assert not events(service, "accepted")
+    assert not service.reported("accepted")
     for line in ("    return a", "    return a +", "    return a + b"):
         editor.keys("<F2>")
         editor.wait_for_line(line)
         if line != "    return a + b":
             wait_for("the rest", editor.ghost)
-    wait_for("the acceptance to be reported", lambda: events(service, "accepted"))
+    wait_for("the acceptance to be reported", lambda: service.reported("accepted"))
 
 
-def test_accept_line_by_line(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_accept_line_by_line(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(BLOCK, lines=3)
     path = editor.open(file_name, "def sign(x):\n\n", line=1)
     editor.keys("    ")
@@ -150,7 +146,7 @@ def test_accept_line_by_line(editor: Editor, service: ScriptedService, file_name
     assert path.read_text() == BLOCK
 
 
-def test_diverging_text_takes_the_ghost_away(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_diverging_text_takes_the_ghost_away(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     editor.keys("    ret")
@@ -161,7 +157,7 @@ def test_diverging_text_takes_the_ghost_away(editor: Editor, service: ScriptedSe
     editor.wait_for_line("    retx    ")
 
 
-def test_an_answer_that_was_overtaken_is_never_shown(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_an_answer_that_was_overtaken_is_never_shown(editor: Editor, service: Prompter, file_name: str) -> None:
     """Neovim tells the server of changes 150 ms late: the answer comes when only the editor knows better."""
     service.follow(ADD, held=True)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
@@ -172,7 +168,7 @@ def test_an_answer_that_was_overtaken_is_never_shown(editor: Editor, service: Sc
     assert editor.ghost_within(1.5) == {""}
 
 
-def test_typing_while_the_answer_is_on_its_way(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_typing_while_the_answer_is_on_its_way(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD, held=True)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     editor.keys("    ret")
@@ -184,7 +180,7 @@ def test_typing_while_the_answer_is_on_its_way(editor: Editor, service: Scripted
     editor.wait_for_line("    return a + b")
 
 
-def test_leaving_the_line_takes_the_ghost_away(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_leaving_the_line_takes_the_ghost_away(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     editor.keys("    ret")
@@ -193,14 +189,14 @@ def test_leaving_the_line_takes_the_ghost_away(editor: Editor, service: Scripted
     assert editor.ghost() == ""
 
 
-def test_tab_is_a_tab_when_nothing_is_shown(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_tab_is_a_tab_when_nothing_is_shown(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow("")
     editor.open(file_name, "\n", line=0)
     editor.keys("<Tab>x")
     editor.wait_for_line("    x")
 
 
-def test_trigger_asks_by_hand(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_trigger_asks_by_hand(editor: Editor, service: Prompter, file_name: str) -> None:
     """In the middle of a line nothing is offered unless it is asked for."""
     service.follow("total = first + second * 2\n")
     editor.open(file_name, "total = * 2\n", line=0, column=len("total = "))
@@ -209,7 +205,7 @@ def test_trigger_asks_by_hand(editor: Editor, service: ScriptedService, file_nam
     wait_for("ghost text", editor.ghost)
 
 
-def test_toggle_and_statusline(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_toggle_and_statusline(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     wait_for("the server to be ready", lambda: editor.statusline() == "midfill")
@@ -223,7 +219,7 @@ def test_toggle_and_statusline(editor: Editor, service: ScriptedService, file_na
     editor.wait_for_ghost("rn a + b")
 
 
-def test_doctor_explains(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_doctor_explains(editor: Editor, service: Prompter, file_name: str) -> None:
     editor.open(file_name, "\n", line=0)
     editor.keys("<Esc>:Midfill doctor<CR>")
     wait_for("the report", lambda: service.url in "\n".join(editor.lines()))
@@ -237,7 +233,7 @@ def test_log_opens(editor: Editor, file_name: str) -> None:
     editor.nvim.command("bwipeout!")
 
 
-def test_restart_starts_another_server(editor: Editor, service: ScriptedService, file_name: str) -> None:
+def test_restart_starts_another_server(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)
     running = "return vim.iter(vim.lsp.get_clients({ bufnr = 0 })):map(function(c) return c.id end):totable()"

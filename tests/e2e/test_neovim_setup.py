@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.neovim_editor import Editor, setup, wait_for
-from tests.e2e.scripted_service import scripted_service
+from tests.e2e.prompter import Prompter
 
 ADD = "def add(a, b):\n    return a + b\n"
 
@@ -29,7 +29,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Editor]]:
 
 def test_without_setup(start: Callable[[str], Editor]) -> None:
     """`vim.lsp.enable` alone is enough; keys then come from <Plug> maps."""
-    with scripted_service() as service:
+    with Prompter() as service:
         service.follow(ADD)
         editor = start(
             f"""
@@ -70,7 +70,7 @@ def test_no_key_is_taken_without_asking(start: Callable[[str], Editor]) -> None:
 
 
 def test_settings_reach_the_server(start: Callable[[str], Editor]) -> None:
-    with scripted_service() as service:
+    with Prompter() as service:
         service.follow(ADD)
         editor = start(setup(endpoint=service.url, mode="block", maxTokens=17))
         editor.open("settings.py", "def add(a, b):\n\n", line=1)

@@ -8,11 +8,10 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.e2e.scripted_service import ScriptedService, scripted_service
+from tests.e2e.prompter import Prompter
 from tests.e2e.vscode_editor import CodeServer, Window, chromium, code_server, wait_for
 
 pytestmark = pytest.mark.timeout(600)
@@ -22,13 +21,13 @@ BLOCK = "def sign(x):\n    if x < 0:\n        return -1\n    return 1\n"
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[ScriptedService]:
-    with scripted_service() as running:
+def service() -> Iterator[Prompter]:
+    with Prompter() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def server(service: ScriptedService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer]:
+def server(service: Prompter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer]:
     with code_server(tmp_path_factory.mktemp("vscode"), endpoint=service.url) as running:
         yield running
 
@@ -47,13 +46,7 @@ def file_name(request: pytest.FixtureRequest) -> str:
     return f"{request.node.name.removeprefix('test_')}.py"
 
 
-def events(service: ScriptedService, kind: str) -> list[dict[str, Any]]:
-    return [event for event in service.events if event["event"] == kind]
-
-
-def test_accept_writes_what_is_shown_and_undo_takes_it_back(
-    window: Window, service: ScriptedService, file_name: str
-) -> None:
+def test_accept_writes_what_is_shown_and_undo_takes_it_back(window: Window, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     path = window.open(file_name, "def add(a, b):\n", line=1)
     window.type("    ret")
@@ -62,13 +55,13 @@ def test_accept_writes_what_is_shown_and_undo_takes_it_back(
     window.press("Tab")
     wait_for("the ghost text to be accepted", lambda: not window.ghost())
     assert window.saved(path) == ADD.removesuffix("\n")
-    wait_for("the acceptance to be reported", lambda: events(service, "accepted"))
-    assert events(service, "shown")[0]["completion_id"] == events(service, "accepted")[0]["completion_id"]
+    wait_for("the acceptance to be reported", lambda: service.reported("accepted"))
+    assert service.reported("shown")[0]["completion_id"] == service.reported("accepted")[0]["completion_id"]
     window.press("Control+z")
     assert window.saved(path) == "def add(a, b):\n    ret"
 
 
-def test_accepting_several_lines(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_accepting_several_lines(window: Window, service: Prompter, file_name: str) -> None:
     service.follow(BLOCK, lines=3)
     path = window.open(file_name, "def sign(x):\n", line=1)
     window.type("    ")
@@ -79,21 +72,21 @@ def test_accepting_several_lines(window: Window, service: ScriptedService, file_
     assert window.saved(path) == BLOCK.removesuffix("\n")
 
 
-def test_line_and_word_are_accepted_and_reported(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_line_and_word_are_accepted_and_reported(window: Window, service: Prompter, file_name: str) -> None:
     service.follow(BLOCK, lines=3)
     path = window.open(file_name, "def sign(x):\n", line=1)
     window.type("    ")
     window.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
     window.press("Control+Alt+ArrowRight")
     wait_for("a line to be accepted", lambda: window.ghost().lstrip() == "return -1\n    return 1")
-    wait_for("the line to be reported", lambda: events(service, "partially_accepted"))
+    wait_for("the line to be reported", lambda: service.reported("partially_accepted"))
     window.press("Control+ArrowRight", "Control+ArrowRight")
     wait_for("two words to be accepted", lambda: "return" not in window.ghost().split("\n")[0])
     assert window.saved(path) == "def sign(x):\n    if x < 0:\n        return"
-    assert not events(service, "accepted")
+    assert not service.reported("accepted")
 
 
-def test_typing_through_needs_no_new_request(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_typing_through_needs_no_new_request(window: Window, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     window.open(file_name, "def add(a, b):\n", line=1)
     window.type("    ret")
@@ -105,7 +98,7 @@ def test_typing_through_needs_no_new_request(window: Window, service: ScriptedSe
     assert len(service.requests) <= asked + 1  # what comes after it may be asked for ahead
 
 
-def test_escape_hides_it_and_tab_indents(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_escape_hides_it_and_tab_indents(window: Window, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     path = window.open(file_name, "def add(a, b):\n", line=1)
     window.type("    ret")
@@ -116,7 +109,7 @@ def test_escape_hides_it_and_tab_indents(window: Window, service: ScriptedServic
     assert "return" not in window.saved(path)
 
 
-def test_it_extends_the_popups_entry(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_it_extends_the_popups_entry(window: Window, service: Prompter, file_name: str) -> None:
     service.follow("first_name = 1\nfirst_number = 2\nprint(first_number)\n")
     path = window.open(file_name, "first_name = 1\nfirst_number = 2\nprint(", line=2, column=6)
     window.type("first_nu")
@@ -131,7 +124,7 @@ def test_it_extends_the_popups_entry(window: Window, service: ScriptedService, f
     assert window.saved(path).endswith("\nprint(first_number)")
 
 
-def test_a_file_with_crlf_keeps_it(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_a_file_with_crlf_keeps_it(window: Window, service: Prompter, file_name: str) -> None:
     service.follow(BLOCK, lines=3)
     path = window.open(file_name, "def sign(x):\r\n", line=1)
     window.type("    ")
@@ -141,7 +134,7 @@ def test_a_file_with_crlf_keeps_it(window: Window, service: ScriptedService, fil
     assert window.saved(path) == BLOCK.removesuffix("\n").replace("\n", "\r\n")
 
 
-def test_asking_by_hand_within_a_line(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_asking_by_hand_within_a_line(window: Window, service: Prompter, file_name: str) -> None:
     service.follow("total = first + second * 2\n")
     window.open(file_name, "total = * 2\n", line=0, column=len("total = "))
     assert window.ghost_within(1.0) == {""}
@@ -149,7 +142,7 @@ def test_asking_by_hand_within_a_line(window: Window, service: ScriptedService, 
     wait_for("ghost text", window.ghost)
 
 
-def test_a_notebooks_cell(window: Window, service: ScriptedService) -> None:
+def test_a_notebooks_cell(window: Window, service: Prompter) -> None:
     service.follow("first = 1\n\ntotal = first + 1\n")  # the cells, an empty line between them
     notebook = {
         "cells": [
@@ -171,7 +164,7 @@ def test_a_notebooks_cell(window: Window, service: ScriptedService) -> None:
     wait_for("the cell on the disk", lambda: "total = first + 1" in path.read_text())
 
 
-def test_a_file_of_secrets_is_inactive(window: Window, service: ScriptedService) -> None:
+def test_a_file_of_secrets_is_inactive(window: Window, service: Prompter) -> None:
     service.follow("NAME=value\n")
     window.open(".env", "\n", line=0)
     window.type("NAM")
@@ -181,7 +174,7 @@ def test_a_file_of_secrets_is_inactive(window: Window, service: ScriptedService)
     window.screenshot("inactive")
 
 
-def test_settings_take_effect_at_once(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_settings_take_effect_at_once(window: Window, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     window.open(file_name, "def add(a, b):\n", line=1)
     window.click_status()
@@ -202,7 +195,7 @@ def test_settings_take_effect_at_once(window: Window, service: ScriptedService, 
     window.wait_for_status("ready")
 
 
-def test_snoozing(window: Window, service: ScriptedService, file_name: str) -> None:
+def test_snoozing(window: Window, service: Prompter, file_name: str) -> None:
     window.open(file_name, "\n", line=0)
     window.click_status()
     window.pick("Snooze")
@@ -213,7 +206,7 @@ def test_snoozing(window: Window, service: ScriptedService, file_name: str) -> N
     window.wait_for_status("ready")
 
 
-def test_the_doctor_tells_in_a_page(window: Window, service: ScriptedService) -> None:
+def test_the_doctor_tells_in_a_page(window: Window, service: Prompter) -> None:
     window.command("Midfill: Doctor: Why Is Nothing Shown?")
     wait_for("the report", lambda: f"✓ {service.url} is " in window.webview())
     assert "Last requests" in window.webview()
@@ -221,7 +214,7 @@ def test_the_doctor_tells_in_a_page(window: Window, service: ScriptedService) ->
 
 
 def test_a_killed_language_server_comes_back(
-    window: Window, server: CodeServer, service: ScriptedService, file_name: str
+    window: Window, server: CodeServer, service: Prompter, file_name: str
 ) -> None:
     service.follow(ADD)
     window.open(file_name, "def add(a, b):\n", line=1)

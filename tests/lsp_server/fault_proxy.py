@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-import threading
 from collections import deque
 from dataclasses import dataclass, field
+
+from tests.lsp_server.loopback import LoopbackServer
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
@@ -28,52 +29,26 @@ class Fault:
     headers: tuple[str, ...] = field(default=())
 
 
-class FaultProxy:
-    """Listens on loopback in a thread of its own, in front of the service on `port`. Takes a fault for each request
-    from `faults`; without one the request passes. Only completions are disturbed, unless `all_paths`."""
+class FaultProxy(LoopbackServer):
+    """Stands in front of the service on `service_port`. Takes a fault for each request from `faults`; without one the
+    request passes. Only completions are disturbed, unless `all_paths`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, service_port: int) -> None:
         self.faults: deque[Fault] = deque()
         self.all_paths = False
-        self._port = port
-        self._loop = asyncio.new_event_loop()
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
-        self._thread.start()
-        started.wait(5)
-
-    def stop(self) -> None:
-        """Close the port and all connections."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-
-    def _run(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        started.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+        self._service_port = service_port
+        super().__init__()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lines = head.decode().lower().split("\r\n")
-                length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), 0)
-                body = await reader.readexactly(length)
-                disturbed = self.all_paths or lines[0].startswith("post /v1/completions")
-                fault = self.faults.popleft() if disturbed and self.faults else Fault()
-                if not await self._act(fault, head + body, reader, writer):
-                    break
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            lines = head.decode().lower().split("\r\n")
+            length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), 0)
+            body = await reader.readexactly(length)
+            disturbed = self.all_paths or lines[0].startswith("post /v1/completions")
+            fault = self.faults.popleft() if disturbed and self.faults else Fault()
+            if not await self._act(fault, head + body, reader, writer):
+                break
 
     async def _act(
         self, fault: Fault, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -107,7 +82,7 @@ class FaultProxy:
     async def _forward(
         self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None
     ) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._service_port)
         far_writer.write(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
         gone = asyncio.ensure_future(reader.read(1))
         try:

@@ -7,7 +7,6 @@ off, answer garbage, be saturated) happens here on demand, and it sees when a cl
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import ssl
 import threading
@@ -16,13 +15,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.lsp_server.loopback import LoopbackServer
+
 
 @dataclass
 class Reply:
     """What to answer to one `POST /v1/completions`.
 
     `pieces` are streamed with `piece_delay` seconds before each; `raw` replaces the stream by bytes, after
-    which the connection ends; a `status` other than 200 answers with an error body instead.
+    which the connection ends; a `status` other than 200 answers with an error body instead. Nothing is sent before
+    `held`, if given, is set.
     """
 
     pieces: tuple[str, ...] = ("",)
@@ -33,6 +35,7 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
+    held: threading.Event | None = None
 
 
 @dataclass
@@ -46,37 +49,21 @@ class Call:
     gone_after: float | None = None
 
 
-class ScriptedService:
-    """Listens on a loopback port in a thread of its own. `default` is the reply when `replies` is used up.
+class ScriptedService(LoopbackServer):
+    """Answers each completion with the next of `replies`, and with `default` when they are used up.
 
-    `tls` makes it speak https.
+    With a `required_key`, whoever does not show it gets 401.
     """
 
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
         self.replies: deque[Reply] = deque()
         self.default = Reply(("pass",))
         self.required_key: str | None = None
         self.first_number = 1  # of the ids, which a server that outlives a test may remember
         self.context_length: int | None = None
         self.calls: list[Call] = []
-        self._port = port
-        self._loop = asyncio.new_event_loop()
         self._changed = threading.Condition()
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
-        self._thread.start()
-        started.wait(5)
-
-    @property
-    def url(self) -> str:
-        """The base URL."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self._port
+        super().__init__(port, tls)
 
     @property
     def completions(self) -> list[Call]:
@@ -98,24 +85,9 @@ class ScriptedService:
             if not self._changed.wait_for(condition, timeout):
                 raise TimeoutError("the service was not asked what the test expected")
 
-    def stop(self) -> None:
-        """Close the port and all connections."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-
-    def _run(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        starting = asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls)
-        server = self._loop.run_until_complete(starting)
-        self._port = server.sockets[0].getsockname()[1]
-        started.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+    def reply_to(self, call: Call) -> Reply:
+        """What to answer to this completion request."""
+        return self.replies.popleft() if self.replies else self.default
 
     def _note(self, call: Call) -> None:
         with self._changed:
@@ -123,21 +95,17 @@ class ScriptedService:
             self._changed.notify_all()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-                method, path, _ = head[0].split(" ")
-                headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                call = Call(method, path, headers, json.loads(body) if body else None)
-                if path == "/v1/completions" and not self._refuses(call):
-                    await self._complete(call, reader, writer)
-                    if writer.is_closing():
-                        return
-                    continue
-                self._note(call)
-                await self._respond(writer, *self._plain(call))
-        writer.close()
+        while not writer.is_closing():
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            method, path, _ = head[0].split(" ")
+            headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            call = Call(method, path, headers, json.loads(body) if body else None)
+            if path == "/v1/completions" and not self._refuses(call):
+                await self._complete(call, reader, writer)
+                continue
+            self._note(call)
+            await self._respond(writer, *self._plain(call))
 
     def _refuses(self, call: Call) -> bool:
         wanted = self.required_key
@@ -165,7 +133,7 @@ class ScriptedService:
         await writer.drain()
 
     async def _complete(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reply = self.replies.popleft() if self.replies else self.default
+        reply = self.reply_to(call)
         number = self.first_number + len(self.completions)
         self._note(call)
         began = time.monotonic()
@@ -185,6 +153,8 @@ class ScriptedService:
 
     async def _send(self, reply: Reply, number: int, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(reply.delay)
+        while reply.held and not reply.held.is_set():
+            await asyncio.sleep(0.01)
         if reply.status != 200:
             error = {"message": f"scripted {reply.status}", "type": "x", "code": "x", "param": None}
             await self._respond(writer, reply.status, {"error": error}, reply.headers)
