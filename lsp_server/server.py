@@ -72,6 +72,7 @@ class MidfillServer(LanguageServer):
         self._idle = Idle(_IDLE_S, self.make_ready)
         self._measured: ServiceClient | None = None
         self._getting_ready: asyncio.Task[None] | None = None
+        self._configured = asyncio.Event()
         self.feedback = Feedback(lambda: self.connection.client, self.text_of)
         self.knows_inline = False
 
@@ -95,12 +96,15 @@ class MidfillServer(LanguageServer):
 
     async def configure(self, pushed: object = None) -> None:
         """Read the settings from where this client keeps them, and put them to use."""
-        workspace = self.client_capabilities.workspace
-        if workspace and workspace.configuration:
-            pushed = await self._pull()
-        self.configuration.take_pushed(pushed)
-        self.configuration.resolve()
-        await self.apply()
+        try:
+            workspace = self.client_capabilities.workspace
+            if workspace and workspace.configuration:
+                pushed = await self._pull()
+            self.configuration.take_pushed(pushed)
+            self.configuration.resolve()
+            await self.apply()
+        finally:
+            self._configured.set()
 
     def text_of(self, uri: str) -> str | None:
         """The text of an open document."""
@@ -161,6 +165,7 @@ class MidfillServer(LanguageServer):
 
     async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
         """The completion for `request`; None if there is nothing to show."""
+        await self._configured.wait()  # who typed while the editor was asked for the settings does not ask twice
         if self.connection.client is not self._measured:
             self.make_ready(request.uri)
         settings = self.configuration.of(request.uri)

@@ -13,7 +13,7 @@ import lsp_server
 from lsp_server.settings import Settings, describe, flatten, parse
 from tests.lsp_server.conftest import Editor
 from tests.lsp_server.scripted_service import ScriptedService
-from tests.lsp_server.session import ROOT, Session
+from tests.lsp_server.session import AUTOMATIC, ROOT, Session
 
 
 def test_keys_become_settings() -> None:
@@ -165,3 +165,15 @@ def test_settings_are_pulled_from_editors_that_keep_them(server_env: dict[str, s
         session.notify("notebookDocument/didChange", change)
         session.complete(cell, 0, 5)
         assert service.completions[2].body["prompt"] == "y = z"
+
+
+def test_who_types_before_the_editor_has_told_its_settings_is_answered_by_them(
+    server_env: dict[str, str], service: ScriptedService
+) -> None:
+    with Session.start(env=server_env) as session:
+        session.answers["workspace/configuration"] = lambda params: [{"endpoint": service.url}]
+        session.initialize(capabilities={"workspace": {"configuration": True}})
+        session.open("file:///a.py", "x = ")
+        asked = session.ask("file:///a.py", 0, 4, kind=AUTOMATIC)
+        # Only now is the server's question read and answered.
+        assert session.wait(asked)["items"][0]["insertText"] == "pass"
