@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lsp_server.breaker import CircuitBreaker
+from lsp_server.breaker import FIRST_DELAY_S, CircuitBreaker
 from lsp_server.client import Completion, CompletionRequest, ServiceClient, ServiceFault
 from lsp_server.status import Status
 
@@ -27,6 +27,7 @@ class Endpoint:
     client: ServiceClient
     breaker: CircuitBreaker
     probe: asyncio.Task[None] | None = None
+    is_gone: bool = False
     took_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MEASURED))
 
     @property
@@ -81,6 +82,7 @@ class Endpoints:
                 endpoint.breaker.abandoned()
                 raise
             endpoint.breaker.success()
+            endpoint.is_gone = False
             endpoint.took_s.append(time.monotonic() - began)
             self._answered(endpoint, first)
             return completion
@@ -95,15 +97,16 @@ class Endpoints:
             endpoint.breaker.success()
             return
         endpoint.breaker.failure(fault.retry_after_s)
-        if fault.unreachable and endpoint.breaker.is_open and (endpoint.probe is None or endpoint.probe.done()):
+        endpoint.is_gone = fault.unreachable
+        if fault.unreachable and (endpoint.probe is None or endpoint.probe.done()):
             endpoint.probe = asyncio.ensure_future(self._probe(endpoint))
 
     async def _probe(self, endpoint: Endpoint) -> None:
         """Ask again and again whether a service that could not be reached is back, so that no keystroke has to."""
         breaker = endpoint.breaker
-        while breaker.is_open:
-            await asyncio.sleep(max(breaker.wait_s, 0.05))
-            if not breaker.allow():
+        while endpoint.is_gone:
+            await asyncio.sleep(max(breaker.wait_s, 0.05) if breaker.is_open else FIRST_DELAY_S)
+            if not endpoint.is_gone or not breaker.allow():
                 continue
             try:
                 ready = await endpoint.client.ready()
@@ -116,6 +119,7 @@ class Endpoints:
                 breaker.failure()
                 continue
             breaker.success()
+            endpoint.is_gone = False
             if self._order()[:1] == [endpoint]:
                 self._answered(endpoint, None)
 

@@ -125,13 +125,14 @@ def test_an_outage_is_told_once(bystander: Session, service: ScriptedService) ->
     proxy.stop()
 
 
-def test_a_service_that_comes_back_is_noticed_without_a_keystroke(bystander: Session) -> None:
+@pytest.mark.parametrize("failures", [1, 3], ids=["once", "until it is left alone"])
+def test_a_service_that_comes_back_is_noticed_without_a_keystroke(bystander: Session, failures: int) -> None:
     gone = ScriptedService()
     port = gone.port
     gone.stop()
     bystander.messages.clear()
     bystander.configure(endpoint=f"http://127.0.0.1:{port}", debounceMs=0)
-    for _ in range(3):
+    for _ in range(failures):
         assert bystander.complete("file:///project/a.py", 0, 4) == []
     bystander.wait_notification("didChangeStatus", lambda s: s["kind"] == "Warning")
     bystander.messages.clear()
