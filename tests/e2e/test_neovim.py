@@ -146,6 +146,53 @@ def test_accept_line_by_line(editor: Editor, service: Prompter, file_name: str) 
     assert path.read_text() == BLOCK
 
 
+def test_undo_takes_back_what_was_accepted_and_no_more(editor: Editor, service: Prompter, file_name: str) -> None:
+    service.follow(BLOCK, lines=3)
+    editor.open(file_name, "def sign(x):\n\n", line=1)
+    editor.keys("    ")
+    editor.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
+    editor.keys("<Tab>")
+    editor.wait_for_line("    return 1")
+    editor.keys("<Esc>u")
+    assert editor.lines() == ["def sign(x):", "    "]
+
+
+def test_escape_takes_the_ghost_away(editor: Editor, service: Prompter, file_name: str) -> None:
+    service.follow(ADD)
+    path = editor.open(file_name, "def add(a, b):\n\n", line=1)
+    editor.keys("    ret")
+    editor.wait_for_ghost("urn a + b")
+    editor.keys("<Esc>")
+    assert editor.ghost() == ""
+    editor.save()
+    assert path.read_text() == "def add(a, b):\n    ret\n"
+
+
+def test_with_the_popup_menu_open(editor: Editor, service: Prompter, file_name: str) -> None:
+    """The ghost text follows the entry that is selected in the menu."""
+    text = "first_name = 1\nfirst_number = 2\n"
+    service.follow(text + "print(first_number)\n")
+    editor.open(file_name, text + "\n", line=2)
+    editor.keys("print(first_n<C-n>")
+    wait_for("the menu", lambda: editor.lua("return vim.fn.pumvisible()") == 1)
+    editor.keys("<C-n>")
+    wait_for("the entry", lambda: editor.nvim.current.line == "print(first_number")
+    editor.wait_for_ghost(")")
+    editor.keys("<Tab>")
+    editor.wait_for_line("print(first_number)")
+
+
+def test_a_file_with_crlf_keeps_it(editor: Editor, service: Prompter, file_name: str) -> None:
+    service.follow(BLOCK, lines=3)
+    path = editor.open(file_name, "def sign(x):\r\n\r\n", line=1)
+    editor.keys("    ")
+    editor.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
+    editor.keys("<Tab>")
+    editor.wait_for_line("    return 1")
+    editor.save()
+    assert path.read_bytes().decode() == BLOCK.replace("\n", "\r\n")
+
+
 def test_diverging_text_takes_the_ghost_away(editor: Editor, service: Prompter, file_name: str) -> None:
     service.follow(ADD)
     editor.open(file_name, "def add(a, b):\n\n", line=1)

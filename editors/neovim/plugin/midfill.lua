@@ -1,9 +1,10 @@
-if vim.g.loaded_midfill or vim.fn.has("nvim-0.12") == 0 then
+if vim.g.loaded_midfill or vim.fn.has("nvim-0.10") == 0 then
   return
 end
 vim.g.loaded_midfill = true
 
-for _, action in ipairs({ "accept", "accept_word", "accept_line", "next", "prev", "trigger" }) do
+local actions = { "accept", "accept_word", "accept_line", "next", "prev", "trigger" }
+for _, action in ipairs(vim.fn.has("nvim-0.12") == 1 and actions or {}) do
   vim.keymap.set("i", ("<Plug>(midfill-%s)"):format(action:gsub("_", "-")), function()
     require("midfill")[action]()
   end, { desc = "Midfill: " .. action:gsub("_", " ") })

@@ -20,6 +20,8 @@ end
 ---@param after integer how many bytes after the cursor are replaced
 ---@param text string
 local function insert(bufnr, after, text)
+  -- A change of its own: `u` takes it back, and not what was typed before it.
+  vim.bo[bufnr].undolevels = vim.bo[bufnr].undolevels
   local row, col = unpack(api.nvim_win_get_cursor(0))
   local lines = vim.split(text, "\n", { plain = true })
   api.nvim_buf_set_text(bufnr, row - 1, col, row - 1, col + after, lines)

@@ -23,7 +23,7 @@ local function execute(name, on_result)
   if not running then
     return notify("the language server is not running; see :checkhealth midfill")
   end
-  running:exec_cmd({ title = name, command = name }, { bufnr = 0 }, function(err, result)
+  client.execute(running, name, function(err, result)
     if err then
       notify(err.message)
     elseif on_result and result ~= nil then
@@ -53,6 +53,9 @@ local subcommands = {
     execute("midfill.doctor", show_in_split)
   end,
   restart = function()
+    if vim.fn.has("nvim-0.12") == 0 then
+      return notify("to restart the language server takes Neovim 0.12; start Neovim again")
+    end
     vim.cmd.lsp({ "restart", "midfill" })
   end,
 }

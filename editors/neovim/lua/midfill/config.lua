@@ -34,7 +34,7 @@ function M.split(options)
   local plugin, settings = {}, vim.empty_dict()
   for key, value in pairs(options) do
     if PLUGIN_OPTIONS[key] then
-      vim.validate(key, value, PLUGIN_OPTIONS[key])
+      assert(type(value) == PLUGIN_OPTIONS[key], ("Midfill: option %s: expected a table"):format(key))
       plugin[key] = value
     else
       settings[key] = value

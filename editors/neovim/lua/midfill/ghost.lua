@@ -126,6 +126,15 @@ function M.hide_stale(bufnr)
   end
 end
 
+---Asks as if a key had been typed: for who typed before there was anybody to ask.
+---@param bufnr integer
+function M.ask(bufnr)
+  local state = completor(bufnr)
+  if state and cursor(bufnr) and vim.startswith(api.nvim_get_mode().mode, "i") then
+    state:automatic_request()
+  end
+end
+
 ---Asks at once and for several candidates, as opposed to Neovim's own requests while typing.
 ---@param bufnr integer
 ---@return boolean asked

@@ -1,9 +1,19 @@
 --- `:checkhealth midfill`
 local M = {}
 
+local DOCTOR_MS = 20000
+
+---@return string[]? # how the server is started; nil when that is a function
+local function command()
+  local config = vim.fn.has("nvim-0.12") == 1 and vim.lsp.config.midfill or require("midfill.client").config()
+  local running = require("midfill.client").running()
+  local cmd = running and running.config.cmd or config.cmd
+  return type(cmd) == "table" and cmd or nil
+end
+
 local function check_server_command()
-  local cmd = vim.lsp.config.midfill.cmd
-  if type(cmd) ~= "table" then
+  local cmd = command()
+  if not cmd then
     return
   end
   if vim.fn.executable(cmd[1]) == 1 then
@@ -16,37 +26,65 @@ local function check_server_command()
   end
 end
 
+---@param report string of the server's doctor: a finding a line
+local function relay(report)
+  for line in vim.gsplit(report, "\n", { plain = true }) do
+    local kind, finding = line:match("^(%a+): (.*)$")
+    if kind == "ok" then
+      vim.health.ok(finding)
+    elseif kind == "PROBLEM" then
+      vim.health.error(finding)
+    else
+      vim.health.info(line)
+    end
+  end
+end
+
 local function check_client()
-  local client = require("midfill.client").running()
+  local clients = require("midfill.client")
+  local client = clients.running()
   if not client then
     vim.health.warn("The language server is not running.", "Open a file, then look into :Midfill log and the LSP log")
     return
   end
   vim.health.ok(("Language server is running, attached to %d buffers"):format(vim.tbl_count(client.attached_buffers)))
-  if not client:supports_method("textDocument/inlineCompletion") then
-    vim.health.error("The server does not offer inline completion: another program answers to this command?")
-  end
   local status = require("midfill.status").get(next(client.attached_buffers))
   if status and status.kind ~= "Normal" then
-    vim.health.warn(("Status %s: %s"):format(status.kind, status.message or ""), "Run :Midfill doctor")
+    vim.health.warn(("Status %s: %s"):format(status.kind, status.message or ""))
   end
+  local report
+  clients.execute(client, "midfill.doctor", function(err, result)
+    report = err and ("PROBLEM: " .. err.message) or result or ""
+  end)
+  vim.wait(DOCTOR_MS, function()
+    return report ~= nil
+  end, 50)
+  relay(report or "PROBLEM: the language server does not answer")
 end
 
 function M.check()
   vim.health.start("midfill")
-  if vim.fn.has("nvim-0.12") == 0 then
-    vim.health.error("Neovim 0.12 or newer is needed; this is " .. tostring(vim.version()))
+  if vim.fn.has("nvim-0.10") == 0 then
+    vim.health.error("Neovim 0.12 is needed, or 0.10 without ghost text; this is " .. tostring(vim.version()))
     return
   end
-  vim.health.ok("Neovim " .. tostring(vim.version()))
-  if not vim.lsp.is_enabled("midfill") then
+  local ghost = vim.fn.has("nvim-0.12") == 1
+  if ghost then
+    vim.health.ok("Neovim " .. tostring(vim.version()))
+  else
+    vim.health.warn(
+      ("Neovim %s has no ghost text: completions come in the popup menu"):format(tostring(vim.version())),
+      "Use Neovim 0.12 or newer"
+    )
+  end
+  if ghost and not vim.lsp.is_enabled("midfill") then
     vim.health.warn("Not set up.", 'Call require("midfill").setup() in your init.lua')
     return
   end
   check_server_command()
-  if vim.lsp.inline_completion.is_enabled() then
+  if ghost and vim.lsp.inline_completion.is_enabled() then
     vim.health.ok("Inline completion is enabled")
-  else
+  elseif ghost then
     vim.health.warn("Inline completion is switched off.", "vim.lsp.inline_completion.enable()")
   end
   check_client()

@@ -1,17 +1,24 @@
 --- Midfill: self-hosted inline code completion. See `:help midfill`.
 local M = {}
 
----Starts the language server for every file and shows its completions as ghost text.
+---Starts the language server for every file and shows its completions as ghost text. Called again, it changes the
+---settings; before Neovim 0.12, completions come in the popup menu.
 ---@param options? midfill.Options
 function M.setup(options)
-  if vim.fn.has("nvim-0.12") == 0 then
-    local message = "Midfill needs Neovim 0.12 or newer; this is %s."
+  if vim.fn.has("nvim-0.10") == 0 then
+    local message = "Midfill needs Neovim 0.10 or newer; this is %s."
     vim.notify(message:format(tostring(vim.version())), vim.log.levels.ERROR)
     return
   end
+  -- Where a plugin manager was given the folder above, this has not run yet; a second time does nothing.
+  vim.cmd.runtime("plugin/midfill.lua")
   local plugin, settings, unknown = require("midfill.config").split(options or {})
   if #unknown > 0 then
     vim.notify("Midfill: no such option: " .. table.concat(unknown, ", "), vim.log.levels.WARN)
+  end
+  require("midfill.client").configure(settings)
+  if vim.fn.has("nvim-0.12") == 0 then
+    return require("midfill.fallback").setup(plugin, settings)
   end
   vim.lsp.config("midfill", {
     cmd = plugin.cmd,

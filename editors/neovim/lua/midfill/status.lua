@@ -11,9 +11,19 @@ local MARKS = { Normal = "", Warning = " !", Error = " !", Inactive = " off" }
 ---@type table<integer, midfill.Status> by client id
 local states = {}
 
+---@param status? midfill.Status
+---@return boolean
+local function ready(status)
+  return status ~= nil and status.kind == "Normal" and (status.message or "") == ""
+end
+
 ---@type lsp.Handler
 function M.on_change(_, status, ctx)
+  local before = states[ctx.client_id]
   states[ctx.client_id] = status
+  if ready(status) and not ready(before) then
+    require("midfill.ghost").ask(vim.api.nvim_get_current_buf())
+  end
   vim.api.nvim_exec_autocmds("User", { pattern = "MidfillStatus", data = status, modeline = false })
   vim.cmd.redrawstatus({ bang = true })
 end
