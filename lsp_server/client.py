@@ -9,31 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import math
 import re
-import ssl
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
+from lsp_server.answer_stream import AnswerStream, Completion
+from lsp_server.faults import ServiceFault, refusal_of, transport_fault
 from lsp_server.network import Network
 from lsp_server.redact import prepare, redact
-from lsp_server.sse import EventDecoder
 from lsp_server.tokens import TokenError, Tokens
 
-if TYPE_CHECKING:
-    import httpx
-
-E = TypeVar("E", bound=BaseException)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
-# A completion is a few hundred characters; anything near this is not one.
-_LONGEST_STREAM = 1_000_000
 # The service's own limits; a deep path is most useful at its end.
 _LONGEST_PATH = 1024
 _LONGEST_LANGUAGE = 64
@@ -65,45 +56,6 @@ class CompletionRequest:
     context: tuple[ContextFile, ...] = ()
     priority: int = 0
     purpose: str = ""
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A finished answer. `finish_reason` is the service's: stop, length or deadline.
-
-    `confidence` is the model's probability per token, 0 to 1, as a geometric mean; None where the service does
-    not tell. `queue_ms` is how long the service had it wait.
-    """
-
-    completion_id: str
-    text: str
-    finish_reason: str
-    confidence: float | None
-    queue_ms: float = 0.0
-
-
-class ServiceFault(Exception):
-    """The service gave no usable answer. The message is a sentence for the user and holds no code.
-
-    `status` is the HTTP status or None; `retry_after_s` is what the service asked for; `lasting` is True
-    where the next request would have fared no better, so that the breaker should count it; `unreachable` is True
-    where nobody answered at all.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        retry_after_s: float | None = None,
-        lasting: bool = True,
-        unreachable: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after_s = retry_after_s
-        self.lasting = lasting
-        self.unreachable = unreachable
 
 
 class ServiceClient:
@@ -173,7 +125,7 @@ class ServiceClient:
     ) -> Completion | None:
         import httpx
 
-        stream = _Stream(self.base_url, on_text)
+        stream = AnswerStream(self.base_url, on_text)
         try:
             for attempt in (1, 2):
                 token = await self._token()
@@ -184,11 +136,11 @@ class ServiceClient:
                     if response.status_code == 409:
                         return None
                     if response.status_code != 200:
-                        raise _fault(self.base_url, response, await response.aread())
+                        raise refusal_of(self.base_url, response, await response.aread())
                     return await stream.collect(response)
             raise AssertionError("unreachable: the second attempt returns or raises")
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise _transport_fault(self.base_url, error) from error
+            raise transport_fault(self.base_url, error) from error
         except asyncio.CancelledError:
             # The closed connection says so too, but a proxy on the way may keep its own one open.
             if stream.completion_id:
@@ -220,7 +172,7 @@ class ServiceClient:
         try:
             return (await self._http.get("/readyz")).status_code == 200
         except httpx.HTTPError as error:
-            raise _transport_fault(self.base_url, error) from error
+            raise transport_fault(self.base_url, error) from error
 
     async def models(self) -> list[str]:
         """The ids of the models. Raises ServiceFault."""
@@ -259,9 +211,9 @@ class ServiceClient:
                 token = await self._token()
                 response = await self._http.request(method, path, json=body, headers=_authorization(token))
         except httpx.HTTPError as error:
-            raise _transport_fault(self.base_url, error) from error
+            raise transport_fault(self.base_url, error) from error
         if response.is_error:
-            raise _fault(self.base_url, response, response.content)
+            raise refusal_of(self.base_url, response, response.content)
         try:
             return response.json() if response.content else None
         except ValueError:
@@ -281,51 +233,6 @@ class ServiceClient:
         return self._tokens.refused(refused) and await self._token() != refused
 
 
-class _Stream:
-    """Reads one answer. `completion_id` is known after its first piece."""
-
-    def __init__(self, base_url: str, on_text: Callable[[str], None]) -> None:
-        self.base_url = base_url
-        self.completion_id = ""
-        self._on_text = on_text
-
-    async def collect(self, response: httpx.Response) -> Completion | None:
-        """The whole answer; None if it was superseded. Raises ServiceFault."""
-        decoder = EventDecoder()
-        texts: list[str] = []
-        finish, confidence, queue_ms = None, None, 0.0
-        received = 0
-        async for chunk in response.aiter_bytes():
-            received += len(chunk)
-            if received > _LONGEST_STREAM:
-                break
-            try:
-                for payload in decoder.feed(chunk):
-                    if payload == "[DONE]":
-                        if finish is None:
-                            break
-                        if finish == "shutdown":
-                            raise ServiceFault(f"{self.base_url} is shutting down", lasting=False)
-                        if finish in ("superseded", "cancelled"):
-                            return None
-                        return Completion(self.completion_id, "".join(texts), finish, confidence, queue_ms)
-                    event = json.loads(payload)
-                    if "error" in event:
-                        raise ServiceFault(f"{self.base_url} stopped: {_message(event)}")
-                    self.completion_id = str(event["id"])
-                    choice = event["choices"][0]
-                    texts.append(str(choice["text"]))
-                    self._on_text(texts[-1])
-                    finish = choice.get("finish_reason") or finish
-                    told = event.get("midfill", {})
-                    if isinstance(logprob := told.get("mean_logprob"), int | float):
-                        confidence = math.exp(min(logprob, 0.0))
-                    queue_ms = float(told.get("queue_ms") or 0.0)
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                raise ServiceFault(f"{self.base_url} sent something that is not a completion stream") from error
-        raise ServiceFault(f"{self.base_url} broke off in the middle of an answer")
-
-
 @lru_cache(maxsize=64)
 def _redacted_file(text: str) -> str:
     """The same parts of other files go along with many requests."""
@@ -339,88 +246,3 @@ def _authorization(token: str) -> dict[str, str]:
 def _well_formed(text: str) -> str:
     """`text` without unpaired surrogates: a buffer may hold them, but neither UTF-8 nor a tokenizer can."""
     return _SURROGATE.sub("\ufffd", text)
-
-
-def _transport_fault(base_url: str, error: Exception) -> ServiceFault:
-    import httpx
-
-    # Only classes and OpenSSL's reason: httpx' messages may quote what was received.
-    if refusal := _cause(error, ssl.SSLError):
-        return distrusted(base_url, refusal)
-    if isinstance(error, httpx.ProxyError):
-        return ServiceFault(
-            f"the proxy does not let us reach {base_url}: check midfill.proxy, HTTPS_PROXY and NO_PROXY",
-            unreachable=True,
-        )
-    if isinstance(error, httpx.ConnectError):
-        return ServiceFault(
-            f"no service answers at {base_url}: check midfill.endpoint, or start the service", unreachable=True
-        )
-    if isinstance(error, httpx.TimeoutException):
-        return ServiceFault(f"{base_url} did not answer in time", unreachable=True)
-    return ServiceFault(f"the connection to {base_url} failed ({type(error).__name__})")
-
-
-def distrusted(base_url: str, error: ssl.SSLError) -> ServiceFault:
-    """What to do about a TLS handshake that failed."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        text = (
-            f"the certificate of {base_url} is not trusted ({error.verify_message}): install its authority in the "
-            "operating system, or name its file in midfill.tls.caBundle"
-        )
-    else:
-        text = (
-            f"{base_url} and this machine cannot agree on TLS ({error.reason or 'no reason given'}): "
-            "check midfill.tls.clientCert and midfill.endpoint"
-        )
-    return ServiceFault(text, unreachable=True)
-
-
-def _cause(error: BaseException, kind: type[E]) -> E | None:
-    """The exception of that kind among the causes of `error`."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, kind):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
-def _fault(base_url: str, response: httpx.Response, content: bytes) -> ServiceFault:
-    status = response.status_code
-    retry_after = _seconds(response.headers.get("Retry-After", ""))
-    try:
-        said = _message(json.loads(content))
-    except ValueError:
-        said = ""
-    detail = f": {said}" if said else ""
-    text = {
-        401: f"{base_url} wants a valid API key (set MIDFILL_TOKEN, midfill.tokenFile or midfill.tokenCommand){detail}",
-        403: f"the API key is not allowed to ask {base_url} for completions{detail}",
-        404: f"{base_url} has no such model or is not a Midfill service{detail}",
-        413: f"{base_url} found the request too large{detail}",
-        429: f"the quota of this API key at {base_url} is used up{detail}",
-        503: f"{base_url} is busy or loading{detail}",
-    }.get(status, f"{base_url} answered with status {status}{detail}")
-    return ServiceFault(text, status=status, retry_after_s=retry_after, lasting=status not in (400, 413))
-
-
-def _seconds(retry_after: str) -> float | None:
-    """What a Retry-After header says, which is seconds or a date; None where it says nothing."""
-    from email.utils import parsedate_to_datetime
-
-    try:
-        wait = float(retry_after)
-    except ValueError:
-        try:
-            wait = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(wait, 0.0) if math.isfinite(wait) else None
-
-
-def _message(answer: object) -> str:
-    """The service's own sentence, shortened."""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message)[:200] if message else ""

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lsp_server import gates
+from lsp_server.answer_stream import Completion
 from lsp_server.cache import Cached, TypeThroughCache
-from lsp_server.client import Completion, CompletionRequest, ContextFile, ServiceFault
+from lsp_server.client import CompletionRequest, ContextFile
 from lsp_server.connection import Connection
 from lsp_server.context.budget import Budget
 from lsp_server.debounce import Debounce, Rhythm, delay_s
 from lsp_server.decision import mode_at, next_line, rest_of_line
 from lsp_server.documents import Snapshot, normalise, typed_since, window_prefix, window_suffix
+from lsp_server.faults import ServiceFault
 from lsp_server.flow import Flow, Shown
 from lsp_server.journal import Journal
 from lsp_server.load import Load

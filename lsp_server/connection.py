@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lsp_server.answer_stream import Completion
 from lsp_server.breaker import THRESHOLD, CircuitBreaker
-from lsp_server.client import Completion, CompletionRequest, ServiceClient, ServiceFault
+from lsp_server.client import CompletionRequest, ServiceClient
 from lsp_server.endpoints import Endpoint, Endpoints
+from lsp_server.faults import ServiceFault
 from lsp_server.local_service import STARTING, LocalService, LocalState
 from lsp_server.network import Network, NetworkSettingsError
 from lsp_server.settings import LOCAL, Settings

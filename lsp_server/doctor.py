@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from lsp_server.client import CompletionRequest, ServiceClient, ServiceFault
+from lsp_server.client import CompletionRequest, ServiceClient
+from lsp_server.faults import ServiceFault
 from lsp_server.journal import LOG_MARK, Record
 from lsp_server.network import Network
 from lsp_server.route import trace

@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from lsp_server.answer_stream import Completion
 from lsp_server.breaker import FIRST_DELAY_S, CircuitBreaker
-from lsp_server.client import Completion, CompletionRequest, ServiceClient, ServiceFault
+from lsp_server.client import CompletionRequest, ServiceClient
+from lsp_server.faults import ServiceFault
 from lsp_server.status import Status
 
 log = logging.getLogger(__name__)

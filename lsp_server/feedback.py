@@ -12,8 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lsp_server.client import ServiceClient, ServiceFault
+from lsp_server.client import ServiceClient
 from lsp_server.documents import Snapshot, between, normalise
+from lsp_server.faults import ServiceFault
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lsp_server import local_record
-from lsp_server.client import ServiceClient, ServiceFault
+from lsp_server.client import ServiceClient
+from lsp_server.faults import ServiceFault
 from lsp_server.logs import RotatingBytes
 from lsp_server.tokens import Tokens
 

@@ -9,7 +9,7 @@ import ssl
 import time
 from urllib.parse import urlsplit
 
-from lsp_server.client import ServiceFault, distrusted
+from lsp_server.faults import ServiceFault, distrusted
 from lsp_server.network import Network, NetworkSettingsError
 
 _STAGE_S = 5.0

@@ -19,13 +19,14 @@ from pygls.lsp.server import LanguageServer
 
 from lsp_server import doctor, logs
 from lsp_server.answers import ACCEPTED, to_list
-from lsp_server.client import ServiceClient, ServiceFault
+from lsp_server.client import ServiceClient
 from lsp_server.completer import Answer, Completer
 from lsp_server.configuration import Configuration
 from lsp_server.connection import Connection
 from lsp_server.context.budget import budget_for
 from lsp_server.context.gatherer import Gatherer
 from lsp_server.documents import Document, Mirror, Snapshot, file_of, snapshot
+from lsp_server.faults import ServiceFault
 from lsp_server.feedback import Feedback
 from lsp_server.idle import Idle
 from lsp_server.journal import Journal

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from lsp_server.client import Completion
+from lsp_server.answer_stream import Completion
 from lsp_server.documents import between
 
 GRACE_S = 0.3

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
+from lsp_server.answer_stream import Completion
 from lsp_server.answers import to_list
 from lsp_server.breaker import CircuitBreaker
-from lsp_server.client import Completion, CompletionRequest
+from lsp_server.client import CompletionRequest
 from lsp_server.completer import Completer
 from lsp_server.connection import Connection
 from lsp_server.documents import Document, normalise, snapshot

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from lsprotocol import types
 
+from lsp_server.answer_stream import Completion
 from lsp_server.breaker import CircuitBreaker
-from lsp_server.client import Completion, CompletionRequest
+from lsp_server.client import CompletionRequest
 from lsp_server.documents import Mirror
 from lsp_server.endpoints import Endpoint
 from lsp_server.server import build

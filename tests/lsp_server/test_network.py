@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lsp_server.client import CompletionRequest, ServiceClient, ServiceFault
+from lsp_server.client import CompletionRequest, ServiceClient
+from lsp_server.faults import ServiceFault
 from lsp_server.network import Network, NetworkSettingsError
 from lsp_server.tokens import Tokens
 from tests.lsp_server.scripted_service import ScriptedService

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lsp_server import tokens as module
-from lsp_server.client import ServiceClient, ServiceFault
+from lsp_server.client import ServiceClient
+from lsp_server.faults import ServiceFault
 from lsp_server.settings import Settings
 from lsp_server.tokens import TokenError, Tokens
 from tests.lsp_server.conftest import Editor
