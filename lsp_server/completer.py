@@ -54,7 +54,8 @@ class Nothing(Exception):
 class Completer:
     """Answers requests, the newest of each document only.
 
-    `context(request)` returns parts of other files; it has to be quick. `clock` returns seconds.
+    `settings_of(uri)` returns the settings for a document, which may differ from folder to folder; `context(request)`
+    parts of other files; both have to be quick. `clock` returns seconds.
     """
 
     def __init__(
@@ -63,14 +64,15 @@ class Completer:
         status: Status,
         journal: Journal,
         clock: Callable[[], float],
+        settings_of: Callable[[str], Settings],
         context: Callable[[Snapshot], tuple[ContextFile, ...]] = lambda request: (),
     ) -> None:
-        self.settings = Settings()
         self.budget = Budget()
         self._connection = connection
         self._status = status
         self._journal = journal
         self._clock = clock
+        self._settings_of = settings_of
         self._context = context
         self._debounce = Debounce(clock)
         self._rhythm = Rhythm(clock)
@@ -79,9 +81,8 @@ class Completer:
         self._flows: dict[str, Flow] = {}
         self._shown_last: Flow | None = None
 
-    def configure(self, settings: Settings) -> None:
-        """Use `settings` from the next request on; what was cached under others is forgotten."""
-        self.settings = settings
+    def reconfigured(self) -> None:
+        """The settings changed: what was cached under others is forgotten."""
         self._cache.clear()
         for flow in self._flows.values():
             flow.rest()
@@ -139,7 +140,7 @@ class Completer:
     async def _answer(
         self, flow: Flow, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
     ) -> Answer:
-        reason = gates.closed(request, self.settings)
+        reason = gates.closed(request, self._settings_of(request.uri))
         if reason:
             flow.abort()
             flow.request = None
@@ -166,15 +167,15 @@ class Completer:
         cached = self._cache.get(uri, prefix, suffix)
         if cached is None:
             return None
-        reason = cached.reason or (None if by_hand else self._unsure(cached))
+        reason = cached.reason or (None if by_hand else self._unsure(uri, cached))
         if not reason:
             return cached
         if cached.typed or by_hand:
             return None  # what was typed since may have made the model surer
         raise Nothing(reason)
 
-    def _unsure(self, cached: Cached) -> str | None:
-        per_cent = self.settings.min_confidence
+    def _unsure(self, uri: str, cached: Cached) -> str | None:
+        per_cent = self._settings_of(uri).min_confidence
         if cached.confidence is None or cached.confidence * 100 >= per_cent:
             return None
         return f"the model is not sure ({cached.confidence:.0%}, midfill.minConfidence is {per_cent})"
@@ -200,13 +201,14 @@ class Completer:
     async def _ask(
         self, flow: Flow, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
     ) -> Cached:
-        reason = self._connection.unavailable() or (None if by_hand else gates.unwanted(request, self.settings))
+        settings = self._settings_of(request.uri)
+        reason = self._connection.unavailable() or (None if by_hand else gates.unwanted(request, settings))
         if reason:
             raise Nothing(reason)
         line = request.prefix[request.prefix.rfind("\n") + 1 :]
         if not by_hand:
             misses = flow.at_line(len(request.prefix) - len(line))
-            base_s = self.settings.debounce_ms / 1000
+            base_s = settings.debounce_ms / 1000
             await self._debounce.wait(arrived, delay_s(line, base_s, self._rhythm.gap_s, misses))
         if self._connection.client is None:
             raise Nothing(self._connection.unavailable() or "the service is gone")
@@ -242,7 +244,7 @@ class Completer:
     def _ask_ahead(self, flow: Flow, shown: Shown) -> None:
         prefix, suffix = shown.prefix + shown.text, shown.suffix[shown.replaces :]
         lead = next_line(prefix) if shown.finished else ""
-        if not self._may_ask_ahead() or lead is None or rest_of_line(suffix).strip():
+        if not self._may_ask_ahead(shown.request.uri) or lead is None or rest_of_line(suffix).strip():
             return
         if flow.stream_at(prefix, suffix) or self._cache.get(shown.request.uri, prefix, suffix):
             return
@@ -252,9 +254,9 @@ class Completer:
     def warm_up(self, uri: str) -> None:
         """Have the service compute the prompt of this document, so that the first key finds it in its cache."""
         flow = self._flows.get(uri)
-        if flow is None or flow.request is None or not self._may_ask_ahead():
+        if flow is None or flow.request is None or not self._may_ask_ahead(uri):
             return
-        if gates.closed(flow.request, self.settings):
+        if gates.closed(flow.request, self._settings_of(uri)):
             return
         context = self._context(flow.request)
         if context == flow.context and self._clock() - flow.asked_at < _COLD_S:
@@ -264,9 +266,9 @@ class Completer:
         asked = replace(self._request(flow, flow.request, spot, _WARM), max_tokens=1)
         flow.warm(self._fetch_quietly(asked))
 
-    def _may_ask_ahead(self) -> bool:
-        connection = self._connection
-        wanted = self.settings.enable and self.settings.ask_ahead
+    def _may_ask_ahead(self, uri: str) -> bool:
+        connection, settings = self._connection, self._settings_of(uri)
+        wanted = settings.enable and settings.ask_ahead
         return bool(wanted and connection.client and not connection.breaker.wait_s and self._load.free)
 
     def _start(self, flow: Flow, request: Snapshot, spot: Spot, priority: int = 0) -> Stream:
@@ -284,15 +286,15 @@ class Completer:
     def _request(self, flow: Flow, request: Snapshot, spot: Spot, priority: int) -> CompletionRequest:
         if flow.context is None:
             flow.context = self._context(request)
-        prefix = spot.prefix + spot.lead
-        wanted = "block" if spot.lead and self.settings.mode == "auto" else self.settings.mode
+        prefix, settings = spot.prefix + spot.lead, self._settings_of(request.uri)
+        wanted = "block" if spot.lead and settings.mode == "auto" else settings.mode
         return CompletionRequest(
             prefix=window_prefix(request.cells_above + prefix, self.budget.prefix),
             suffix=window_suffix(flow.stable_suffix(spot.suffix) + request.cells_below, self.budget.suffix),
             path=request.path,
             language=request.language,
             mode=mode_at(prefix, spot.suffix, wanted, request.language),
-            max_tokens=self.settings.max_tokens,
+            max_tokens=settings.max_tokens,
             session=flow.session,
             context=flow.context,
             priority=priority,
@@ -302,7 +304,7 @@ class Completer:
     def _keep(self, request: Snapshot, spot: Spot, mode: str, completion: Completion) -> None:
         # Filters look around the cursor, not at all of a large file.
         prefix, suffix = (spot.prefix + spot.lead)[-_SEEN_BY_FILTERS:], spot.suffix[:_SEEN_BY_FILTERS]
-        place = Place(prefix, suffix, mode, self.settings.max_lines, request.language)
+        place = Place(prefix, suffix, mode, self._settings_of(request.uri).max_lines, request.language)
         filtered = postprocess(completion.text, place)
         self._journal.filtered(filtered.changed_by)
         text = filtered.text

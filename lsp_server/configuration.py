@@ -42,12 +42,19 @@ class Configuration:
         layers = {"initializationOptions": self._initial, "the editor's settings": self._pushed}
         self.origins = config.origins(layers, self._environment)
         self.settings, self.problems = self._parse({})
-        self._folder_settings = {folder: self._parse(section)[0] for folder, section in self._of_folders.items()}
+        self._folder_settings = {}
+        for folder, section in self._of_folders.items():
+            self._folder_settings[folder], problems = self._parse(section)
+            self.problems += [f"{problem} (in {folder})" for problem in problems if problem not in self.problems]
         return self.settings
 
     def of(self, uri: str) -> Settings:
         """The settings for a document: those of the innermost folder that has its own."""
-        file = PurePosixPath(file_of(uri))
+        return self.of_file(file_of(uri))
+
+    def of_file(self, path: str) -> Settings:
+        """The same for a path with `/`."""
+        file = PurePosixPath(path)
         inside = [folder for folder in self._folder_settings if file.is_relative_to(folder)]
         return self._folder_settings[max(inside, key=len)] if inside else self.settings
 

@@ -43,7 +43,7 @@ class _Told:
 
     shown: bool = False
     ended: bool = False
-    chars: int = 0
+    wanted: bool = True
 
 
 class Feedback:
@@ -66,8 +66,14 @@ class Feedback:
         self._seen: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def offered(self, completion_id: str, request: Snapshot, source: str, text: str, replaces: int) -> None:
-        """`text` was handed to the editor last, at the cursor of `request`; the document reads `source`."""
+    def offered(
+        self, completion_id: str, request: Snapshot, source: str, text: str, replaces: int, wanted: bool = True
+    ) -> None:
+        """`text` was handed to the editor last, at the cursor of `request`; the document reads `source`. `wanted` is
+        whether the settings for that document allow reports."""
+        told = self._of(completion_id)
+        if told is not None:
+            told.wanted = wanted
         cursor = len(source) - len(request.after)
         offer = self._offer
         if offer is not None and offer.completion_id != completion_id and offer.uri == request.uri:
@@ -174,7 +180,8 @@ class Feedback:
 
     def _report(self, completion_id: str, event: str, characters: int | None = None) -> None:
         client = self._client()
-        if client is None or not completion_id or not self.enabled:
+        told = self._of(completion_id)
+        if client is None or told is None or not (self.enabled and told.wanted):
             return
         task = asyncio.ensure_future(self._post(client, completion_id, event, characters))
         self._tasks.add(task)

@@ -7,6 +7,7 @@ import logging.handlers
 import os
 import sys
 import tempfile
+import traceback
 from functools import lru_cache
 from pathlib import Path
 
@@ -72,3 +73,10 @@ class RotatingBytes:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def log_internal_error(log: logging.Logger) -> None:
+    """Kind and place of the error being handled. Its message may quote code, so that stays out of the log."""
+    kind, _, frames = sys.exc_info()
+    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(frames)]
+    log.error("internal error: %s at %s", kind.__name__ if kind else "unknown", " > ".join(places))

@@ -9,6 +9,8 @@ import uuid
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
+from lsp_server.editor_requests import within
+
 log = logging.getLogger(__name__)
 
 _CREATE_S = 5.0
@@ -37,9 +39,9 @@ class StartProgress:
 
     async def _show(self, over: asyncio.Event) -> None:
         progress, token = self._server.work_done_progress, f"midfill-start-{uuid.uuid4().hex}"
+        params = types.WorkDoneProgressCreateParams(token)
         try:
-            async with asyncio.timeout(_CREATE_S):
-                await progress.create_async(token)
+            await within(_CREATE_S, self._server.protocol.send_request(types.WINDOW_WORK_DONE_PROGRESS_CREATE, params))
         except Exception as error:  # a client that declines does without
             log.info("the editor shows no progress (%s)", type(error).__name__)
             return

@@ -7,9 +7,7 @@ import gc
 import linecache
 import logging
 import os
-import sys
 import time
-import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,14 +17,13 @@ from pygls.lsp.server import LanguageServer
 
 from lsp_server import doctor, logs
 from lsp_server.answers import ACCEPTED, to_list
-from lsp_server.client import ServiceClient
+from lsp_server.client import ContextFile
 from lsp_server.completer import Answer, Completer
 from lsp_server.configuration import Configuration
 from lsp_server.connection import Connection
-from lsp_server.context.budget import budget_for
 from lsp_server.context.gatherer import Gatherer
 from lsp_server.documents import Document, Mirror, Snapshot, file_of, snapshot
-from lsp_server.faults import ServiceFault
+from lsp_server.editor_settings import EditorSettings
 from lsp_server.feedback import Feedback
 from lsp_server.idle import Idle
 from lsp_server.journal import Journal
@@ -36,13 +33,13 @@ from lsp_server.popup import LONGEST_WAIT_S, to_popup
 from lsp_server.power import Power, on_battery
 from lsp_server.progress import StartProgress
 from lsp_server.quiet import Quiet
+from lsp_server.readiness import Readiness
 from lsp_server.safety import FileRules
-from lsp_server.settings import Settings
 from lsp_server.status import Status
+from lsp_server.suggestions import Suggestions
 
 log = logging.getLogger(__name__)
 
-_CONFIGURATION_S = 3.0
 _SNOOZE_MINUTES, _LONGEST_SNOOZE_MINUTES = 30, 7 * 24 * 60
 _IDLE_S = 3.0
 _NOTEBOOKS = types.NotebookDocumentSyncOptions(
@@ -60,26 +57,30 @@ class MidfillServer(LanguageServer):
         self.status = Status(lambda state: self.protocol.notify("didChangeStatus", state))
         self.journal = Journal(time.time)
         self.configuration = Configuration(os.environ)
+        self.editor_settings = EditorSettings(self, self.configuration, self.apply)
         starting = StartProgress(self)
         self.connection = Connection(self.status, logs.service_log_file(), starting=starting.told)
         self.rules = FileRules(time.monotonic)
-        self.quiet = Quiet(time.monotonic, self._show_state, Power(time.monotonic, on_battery, ThreadPoolExecutor(1)))
+        power = Power(time.monotonic, on_battery, ThreadPoolExecutor(1))
+        self.quiet = Quiet(time.monotonic, lambda: self.suggestions.show_state(), power)
         self.gatherer = Gatherer(
-            lambda: self.mirror.open_documents(), lambda: self.folders, lambda file: self.may_send(file)
+            lambda: self.mirror.open_documents(), lambda: self.folders, lambda file: self.suggestions.may_send(file)
         )
         self.completer = Completer(
-            self.connection, self.status, self.journal, time.monotonic, context=self.gatherer.gather
+            self.connection, self.status, self.journal, time.monotonic, self.configuration.of, self._context
         )
-        self._idle = Idle(_IDLE_S, self.make_ready)
-        self._measured: ServiceClient | None = None
-        self._getting_ready: asyncio.Task[None] | None = None
-        self._configured = asyncio.Event()
+        self.readiness = Readiness(self.connection, self.gatherer, self.completer, self.configuration.of)
+        self._idle = Idle(_IDLE_S, self.readiness.get_ready)
         self.feedback = Feedback(lambda: self.connection.client, self.text_of)
+        self.suggestions = Suggestions(
+            self.completer, self.configuration, self.rules, self.quiet, self.feedback, self.status, self.journal,
+            lambda: self.folders, self.text_of,
+        )  # fmt: skip
         self.knows_inline = False
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log it. pygls would open a popup."""
-        _log_internal_error()
+        logs.log_internal_error(log)
 
     @property
     def mirror(self) -> Mirror:
@@ -95,26 +96,10 @@ class MidfillServer(LanguageServer):
             uris.append(self.workspace.root_uri)
         return [file_of(uri) for uri in uris]
 
-    async def configure(self, pushed: object = None) -> None:
-        """Read the settings from where this client keeps them, and put them to use."""
-        try:
-            workspace = self.client_capabilities.workspace
-            if workspace and workspace.configuration:
-                pushed = await self._pull()
-            self.configuration.take_pushed(pushed)
-            self.configuration.resolve()
-            await self.apply()
-        finally:
-            self._configured.set()
-
     def text_of(self, uri: str) -> str | None:
         """The text of an open document."""
         document = self.mirror.open_document(uri)
         return None if document is None else document.source
-
-    def may_send(self, file: str) -> bool:
-        """Whether anything of a file may leave the machine, as context of another."""
-        return self.rules.path_refusal(file, self.folders, self.configuration.settings) is None
 
     def changed(self, uri: str, line: int) -> None:
         """A document was edited around `line`."""
@@ -130,35 +115,7 @@ class MidfillServer(LanguageServer):
         document = self.mirror.open_document(uri)
         if document is not None:
             self.gatherer.used(document.uri)
-            self.make_ready(document.uri)
-
-    def make_ready(self, uri: str) -> None:
-        """Prepare the context of a document and have the service compute its prompt, while nobody waits for it."""
-        if self._getting_ready is not None:
-            self._getting_ready.cancel()
-        self._getting_ready = asyncio.ensure_future(self._make_ready(uri))
-
-    async def _make_ready(self, uri: str) -> None:
-        try:
-            await self._prepare(uri)
-            trim()
-        except Exception:  # nobody waits for it, and completions work without
-            _log_internal_error()
-
-    async def _prepare(self, uri: str) -> None:
-        client = self.connection.client
-        if client is not None and client is not self._measured:
-            try:
-                length = await client.context_length()
-            except ServiceFault as fault:
-                log.debug("the model's context length is not known: %s", fault)
-                return
-            self._measured = client
-            self.completer.budget = budget_for(length, self.completer.settings.max_tokens)
-            self.gatherer.budget_chars = self.completer.budget.context
-        if self.gatherer.enabled:
-            await self.gatherer.prepare(uri)
-        self.completer.warm_up(uri)
+            self.readiness.get_ready(document.uri)
 
     def snapshot(self, document: Document, position: types.Position) -> Snapshot:
         """The document as it is now, with the notebook around it."""
@@ -166,41 +123,9 @@ class MidfillServer(LanguageServer):
 
     async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
         """The completion for `request`; None if there is nothing to show."""
-        await self._configured.wait()  # who typed while the editor was asked for the settings does not ask twice
-        if self.connection.client is not self._measured:
-            self.make_ready(request.uri)
-        settings = self.configuration.of(request.uri)
-        refusal = self.rules.refusal(request.uri, request.before, request.after, self.folders, settings)
-        self.status.pause(refusal or self._state(settings))
-        if refusal:
-            # What it asked for while it was allowed must not be asked again either.
-            self.completer.closed(request.uri)
-        refusal = refusal or (None if by_hand else self.quiet.paused(settings))
-        if refusal:
-            self.journal.note(request.path, time.monotonic() - arrived, refusal)
-            return None
-        # One person types at one place at a time.
-        self.completer.settings = settings
-        answer = await self.completer.complete(request, arrived, by_hand, lambda: self.text_of(request.uri))
-        source = self.text_of(request.uri)
-        if answer is not None and not by_hand:
-            refusal = await self.quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
-            if self.text_of(request.uri) != source:
-                refusal = "the document was changed before the completion was to be shown"
-            if refusal:
-                self.journal.note(request.path, time.monotonic() - arrived, refusal)
-                answer = None
-        self.quiet.shown(request.uri, "" if answer is None else answer.completion_id)
-        if answer is not None and source is not None:
-            self.feedback.offered(answer.completion_id, request, source, answer.text, answer.replaces)
-            if not self.feedback.client_tells:
-                self.completer.displayed(answer.completion_id)
-        return answer
-
-    def focused(self, uri: str) -> None:
-        """The user looks at that document now: tell whether it is one that is never sent."""
-        settings = self.configuration.of(uri)
-        self.status.pause(self.rules.file_refusal(uri, self.folders, settings) or self._state(settings))
+        await self.editor_settings.known.wait()
+        self.readiness.ensure(request.uri)
+        return await self.suggestions.complete(request, arrived, by_hand)
 
     def snooze(self, minutes: object) -> str:
         """Keep quiet for so many minutes, 0 ends it; what to tell the user."""
@@ -215,30 +140,13 @@ class MidfillServer(LanguageServer):
         for problem in self.configuration.problems:
             log.warning("%s", problem)
             self.window_log_message(types.LogMessageParams(types.MessageType.Warning, problem))
-        self.completer.configure(settings)
-        self.gatherer.enabled = settings.context_enable
+        self.completer.reconfigured()
         self.feedback.enabled = settings.feedback
-        self._show_state()
+        self.suggestions.show_state()
         await self.connection.apply(settings)
 
-    def _state(self, settings: Settings) -> str | None:
-        return self.quiet.paused(settings) if settings.enable else "switched off"
-
-    def _show_state(self) -> None:
-        self.status.pause(self._state(self.configuration.settings))
-
-    async def _pull(self) -> object:
-        folders = [folder.uri for folder in self.workspace.folders.values()]
-        scopes = folders if len(folders) > 1 else []
-        items = [types.ConfigurationItem(scope, "midfill") for scope in (None, *scopes)]
-        try:
-            asked = self.workspace_configuration_async(types.ConfigurationParams(items))
-            answer = await asyncio.wait_for(asked, _CONFIGURATION_S)
-        except Exception as error:  # a client that cannot answer still gets completions, by the defaults
-            log.warning("the editor did not answer workspace/configuration (%s)", type(error).__name__)
-            return None
-        self.configuration.take_folders(dict(zip(scopes, answer[1:], strict=False)))
-        return answer[0] if answer else None
+    def _context(self, request: Snapshot) -> tuple[ContextFile, ...]:
+        return self.gatherer.gather(request) if self.configuration.of(request.uri).context_enable else ()
 
 
 def build(version: str) -> MidfillServer:
@@ -280,15 +188,15 @@ def _lifecycle(server: MidfillServer) -> None:
             method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
             registration = types.Registration("midfill-settings", method, {"section": "midfill"})
             server.client_register_capability(types.RegistrationParams([registration]))
-        await server.configure()
+        await server.editor_settings.refresh()
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     async def changed(params: types.DidChangeConfigurationParams) -> None:
-        await server.configure(params.settings)
+        await server.editor_settings.refresh(params.settings)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     async def folders_changed(params: types.DidChangeWorkspaceFoldersParams) -> None:
-        await server.configure()
+        await server.editor_settings.refresh()
 
     @server.feature(types.SHUTDOWN)
     async def shutdown(params: None) -> None:
@@ -332,7 +240,7 @@ def _documents(server: MidfillServer) -> None:
             answer = await server.complete(request, arrived, by_hand)
             return to_list(answer, request, server.mirror.open_document(request.uri))
         except Exception:  # an error answer would open a popup in VS Code, at each keystroke
-            _log_internal_error()
+            logs.log_internal_error(log)
             return types.InlineCompletionList(items=[])
 
     @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())
@@ -348,7 +256,7 @@ def _documents(server: MidfillServer) -> None:
         except TimeoutError:
             answer = None
         except Exception:  # as above
-            _log_internal_error()
+            logs.log_internal_error(log)
             return nothing
         return to_popup(answer, request, server.mirror.open_document(request.uri), _popup_item(server))
 
@@ -365,7 +273,7 @@ def _documents(server: MidfillServer) -> None:
     @server.feature("textDocument/didFocus")
     async def focused(params: Any) -> None:
         uri = str(getattr(getattr(params, "textDocument", None), "uri", ""))
-        server.focused(uri)
+        server.suggestions.focused(uri)
         server.used(uri)
         await server.connection.warm_up()
 
@@ -412,13 +320,6 @@ def _line_of(changes: Sequence[types.TextDocumentContentChangeEvent]) -> int:
 def _popup_item(server: MidfillServer) -> types.ClientCompletionItemOptions | None:
     declared = server.client_capabilities.text_document
     return declared.completion.completion_item if declared and declared.completion else None
-
-
-def _log_internal_error() -> None:
-    """Kind and place of the error being handled. Its message may quote code, so that stays out of the log."""
-    kind, _, frames = sys.exc_info()
-    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(frames)]
-    log.error("internal error: %s at %s", kind.__name__ if kind else "unknown", " > ".join(places))
 
 
 def _completion_id(params: Any) -> str:

@@ -85,8 +85,7 @@ def complete(place: str, endpoint: str | None, assignments: Sequence[str] = ()) 
 async def _complete(document: Document, position: types.Position, settings: Settings) -> int:
     status, journal = Status(lambda state: None), Journal(time.time)
     connection = Connection(status, logs.service_log_file())
-    completer = Completer(connection, status, journal, time.monotonic)
-    completer.configure(settings)
+    completer = Completer(connection, status, journal, time.monotonic, lambda uri: settings)
     try:
         if await _connect(connection, settings) is None:
             print(f"midfill-lsp: {connection.unavailable()}", file=sys.stderr)

@@ -59,7 +59,6 @@ class Gatherer:
         allowed: Callable[[str], bool],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.enabled = True
         self.budget_chars = 0
         self._documents = documents
         self._folders = folders
@@ -99,7 +98,7 @@ class Gatherer:
 
     def gather(self, request: Snapshot) -> tuple[ContextFile, ...]:
         """The context of `request` out of what is ready, in 20 ms at most."""
-        if not self.enabled or self.budget_chars <= 0:
+        if self.budget_chars <= 0:
             return ()
         until = self._clock() + LIMIT_S
         query = words_of(request.prefix[-_QUERY_CHARS:] + request.suffix[: _QUERY_CHARS // 3])

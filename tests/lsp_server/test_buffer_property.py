@@ -116,8 +116,9 @@ class Editor:
         self.document = Document(URI, self.text, 1, "python", position_codec=codec)
         connection = Connection(Status(lambda state: None), Path("/dev/null"))
         connection._remote = [Endpoint(self.service, CircuitBreaker(time.monotonic))]  # type: ignore[arg-type]
-        self.completer = Completer(connection, Status(lambda s: None), Journal(time.time), time.monotonic)
-        self.completer.configure(Settings(debounce_ms=0))
+        self.completer = Completer(
+            connection, Status(lambda s: None), Journal(time.time), time.monotonic, lambda uri: Settings(debounce_ms=0)
+        )
 
     def edit(self, start: int, end: int, new: str) -> None:
         """Replace a range, and tell the server as an editor does."""

@@ -16,7 +16,6 @@ from lsp_server.client import CompletionRequest
 from lsp_server.documents import Mirror
 from lsp_server.endpoints import Endpoint
 from lsp_server.server import build
-from lsp_server.settings import Settings
 from tests.lsp_server.scripted_service import Reply, ScriptedService
 from tests.lsp_server.session import AUTOMATIC, Session
 
@@ -65,7 +64,8 @@ async def test_no_turn_of_the_loop_takes_long_in_a_file_of_50_000_lines(tmp_path
     mirror = Mirror(root, types.TextDocumentSyncKind.Incremental, None, types.PositionEncodingKind.Utf16)
     server.protocol._workspace = mirror
     server.connection._remote = [Endpoint(Prompt(), CircuitBreaker(time.monotonic))]  # type: ignore[arg-type]
-    server.completer.configure(Settings(debounce_ms=0, feedback=False))
+    server.configuration.take_pushed({"debounceMs": 0, "feedback": False})
+    server.configuration.resolve()
     uri, other = (tmp_path / "huge.py").as_uri(), (tmp_path / "other.py").as_uri()
     for name, text in ((other, HUGE[:150_000]), (uri, HUGE)):
         mirror.put_text_document(types.TextDocumentItem(uri=name, language_id="python", version=1, text=text))
@@ -87,7 +87,7 @@ async def test_no_turn_of_the_loop_takes_long_in_a_file_of_50_000_lines(tmp_path
         await asyncio.sleep(0)
         answer = await server.complete(request, time.monotonic(), by_hand=True)
         shown += answer is not None
-    server.make_ready(uri)
+    server.readiness.get_ready(uri)
     for _ in range(200):
         await asyncio.sleep(0)
     watching.cancel()

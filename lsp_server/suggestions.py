@@ -1,0 +1,91 @@
+"""Whether a completion may be asked for and shown at all: the rules around `Completer`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lsp_server.completer import Answer, Completer
+from lsp_server.configuration import Configuration
+from lsp_server.documents import Snapshot
+from lsp_server.feedback import Feedback
+from lsp_server.journal import Journal
+from lsp_server.quiet import Quiet
+from lsp_server.safety import FileRules
+from lsp_server.settings import Settings
+from lsp_server.status import Status
+
+
+class Suggestions:
+    """Safety, switches and quiet controls before a request, and the feedback after it.
+
+    `folders()` are the workspace's roots, as paths; `text_of(uri)` the text of an open document, or None.
+    """
+
+    def __init__(
+        self,
+        completer: Completer,
+        configuration: Configuration,
+        rules: FileRules,
+        quiet: Quiet,
+        feedback: Feedback,
+        status: Status,
+        journal: Journal,
+        folders: Callable[[], list[str]],
+        text_of: Callable[[str], str | None],
+    ) -> None:
+        self._completer = completer
+        self._configuration = configuration
+        self._rules = rules
+        self._quiet = quiet
+        self._feedback = feedback
+        self._status = status
+        self._journal = journal
+        self._folders = folders
+        self._text_of = text_of
+
+    async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
+        """The completion for `request`; None if there is nothing to show."""
+        settings = self._configuration.of(request.uri)
+        refusal = self._rules.refusal(request.uri, request.before, request.after, self._folders(), settings)
+        self._status.pause(refusal or self._state(settings))
+        if refusal:
+            # What it asked for while it was allowed must not be asked again either.
+            self._completer.closed(request.uri)
+        refusal = refusal or (None if by_hand else self._quiet.paused(settings))
+        if refusal:
+            self._journal.note(request.path, time.monotonic() - arrived, refusal)
+            return None
+        answer = await self._completer.complete(request, arrived, by_hand, lambda: self._text_of(request.uri))
+        source = self._text_of(request.uri)
+        if answer is not None and not by_hand:
+            refusal = await self._quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
+            if self._text_of(request.uri) != source:
+                refusal = "the document was changed before the completion was to be shown"
+            if refusal:
+                self._journal.note(request.path, time.monotonic() - arrived, refusal)
+                answer = None
+        self._quiet.shown(request.uri, "" if answer is None else answer.completion_id)
+        if answer is not None and source is not None:
+            self._feedback.offered(
+                answer.completion_id, request, source, answer.text, answer.replaces, settings.feedback
+            )
+            if not self._feedback.client_tells:
+                self._completer.displayed(answer.completion_id)
+        return answer
+
+    def focused(self, uri: str) -> None:
+        """The user looks at that document now: tell whether it is one that is never sent."""
+        settings = self._configuration.of(uri)
+        self._status.pause(self._rules.file_refusal(uri, self._folders(), settings) or self._state(settings))
+
+    def show_state(self) -> None:
+        """Tell whether completions are off altogether, or paused."""
+        self._status.pause(self._state(self._configuration.settings))
+
+    def may_send(self, file: str) -> bool:
+        """Whether anything of a file may leave the machine, as context of another: by the settings of its folder."""
+        return self._rules.path_refusal(file, self._folders(), self._configuration.of_file(file)) is None
+
+    def _state(self, settings: Settings) -> str | None:
+        return self._quiet.paused(settings) if settings.enable else "switched off"
