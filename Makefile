@@ -20,8 +20,8 @@ test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/dev.done
-	$(BIN)/python tests/benchmarks/bench_lsp.py --file tests/benchmarks/unseen.py
-	$(BIN)/python tests/benchmarks/bench_engine.py
+	$(BIN)/python -m tests.benchmarks.bench_lsp --file tests/benchmarks/unseen.py
+	$(BIN)/python -m tests.benchmarks.bench_engine
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -1,13 +1,11 @@
 """What hiding unsure completions costs and brings: lines of held-out packages, by confidence threshold.
 
-Needs the prepared held-out split (`midfill-train collect` and `prepare`). Prints a table and one JSON line.
+Needs the prepared held-out split (`midfill-train collect` and `prepare`). Prints a table and writes a result.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import math
 import re
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 from inference_service.backends.local import LocalBackend
 from inference_service.engine.request import CompletionRequest
 from inference_service.model.tokenizer import Tokenizer
+from tests.benchmarks import record
 from training.evaluate.infilling import Hole, line_holes
 from training.evaluate.loss import windows
 from training.shards import open_split
@@ -44,7 +43,7 @@ def first_word(text: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path(".runs/data"))
     parser.add_argument("--model", default="nano")
     args = parser.parse_args()
@@ -61,7 +60,7 @@ def main() -> None:
         row = (len(shown) / len(outcomes), first / len(shown), exact / len(shown), exact / right)
         print(f"| {threshold} % | " + " | ".join(f"{value:.0%}" for value in row) + " |")
         rows.append({"threshold": threshold, "shown": row[0], "first_word": row[1], "line": row[2], "kept": row[3]})
-    print(json.dumps({"holes": len(holes), "completions": len(outcomes), "rows": rows}))
+    record.write("confidence", {"holes": len(holes), "completions": len(outcomes), "rows": rows}, args.results)
 
 
 if __name__ == "__main__":

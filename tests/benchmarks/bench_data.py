@@ -1,13 +1,11 @@
 """Rates of the data stages on this machine, and what they make of 10B and 1T tokens (docs/training-at-scale.md).
 
 Needs a collected corpus and its tokenizer. Rates are per core: text over the CPU time of all processes of a stage, so
-that another load on the machine does not show. Prints tables and one JSON line.
+that another load on the machine does not show. Prints tables and writes a result.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -20,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from inference_service.model.tokenizer import END_OF_TEXT
+from tests.benchmarks import record
 from training.corpus.near_duplicates import PERMUTATIONS, NearDuplicates
 from training.documents import Block, read_block
 from training.fim import FimConfig, RowSampler
@@ -171,7 +170,7 @@ def size(count: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--corpus", type=Path, default=Path(".runs/corpus"))
     parser.add_argument("--data", type=Path, default=Path(".runs/data"), help="where the tokenizer is")
     parser.add_argument("--core-hour", type=float, default=0.04, help="dollars, assumed (default 0.04)")
@@ -183,7 +182,8 @@ def main() -> None:
     measured = measure(args.corpus, args.data)
     print("\n".join(data_table(measured, args.core_hour, args.tb_month)), end="\n\n")
     print("\n".join(train_table(args.peak, args.mfu, args.gpu_hour)), end="\n\n")
-    print(json.dumps({key: float(f"{value:.4g}") for key, value in measured.items()}))
+    prices = {name: getattr(args, name) for name in ("core_hour", "gpu_hour", "tb_month", "peak", "mfu")}
+    record.write("data", {"measured": measured, "assumed": prices}, args.results)
 
 
 if __name__ == "__main__":

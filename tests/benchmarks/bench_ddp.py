@@ -1,6 +1,6 @@
 """One process on one core beside two processes (torchrun, gloo) with a core each, on the same recipe.
 
-Prints tokens/s, their ratio and how far the loss curves part, as a table and one JSON line. Wants an idle machine.
+Prints tokens/s, their ratio and how far the loss curves part, as a table, and writes a result. Wants an idle machine.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks import record
 
 
 def worker(args: argparse.Namespace) -> None:
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace, processes: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         print(f"{processes} process{'es'[: 2 * (processes - 1)]}, {args.steps} steps", file=sys.stderr)
         subprocess.run(
-            [sys.executable, *launcher, __file__, "--worker", folder, *sys.argv[1:]],
+            [sys.executable, *launcher, "-m", "tests.benchmarks.bench_ddp", "--worker", folder, *sys.argv[1:]],
             check=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
@@ -45,13 +47,12 @@ def run(args: argparse.Namespace, processes: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--recipe", default="nano")
     parser.add_argument("--data", type=Path, default=Path(".runs/data"))
     parser.add_argument("--steps", type=int, default=60, help="of each run; the rate is that of the last 20")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn")
     parser.add_argument("--eager", action="store_true", help="do not compile")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -79,9 +80,7 @@ def main() -> None:
     print(f"| tokens/s, median of {args.repeats} | {rates[1]:,.0f} | {rates[2]:,.0f} | {figures['ratio']:.2f}x |")
     print(f"| loss after the last step | {logs[1][0][-1]['loss']:.4f} | {logs[2][0][-1]['loss']:.4f} | |")
     print(f"| largest difference of a step's loss | | | {apart:.1e} |")
-    print(json.dumps(figures))
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    record.write("ddp", figures, args.results)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,20 @@
 """What compression costs: every kind of it, from one model, on the same held-out packages.
 
-    python tests/benchmarks/bench_drift.py --model .runs/nano --data .runs/data --write docs/compression.md
+    python -m tests.benchmarks.bench_drift --model .runs/nano --data .runs/data
 
-Prints a table and one line of JSON. Each row is what a CPU would serve from the directory that the stage writes, the
-gate is the stage's own. With --write the table replaces the one between the marks in that file.
+Prints a table and writes a result. Each row is what a CPU would serve from the directory that the stage writes, the
+gate is the stage's own.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
-import torch
-
+from tests.benchmarks import record
 from training.compress.distill import distill
 from training.compress.drift import HOLES, PIECES, HeldOut
 from training.compress.gate import DISTILLED, INT4, INT8, PRUNED, Gate
@@ -31,7 +25,6 @@ from training.compress.source import Source, like_training, open_source
 from training.compress.table import markdown
 from training.recipe import Recipe, TrainConfig
 
-MARKS = "<!-- drift table -->", "<!-- end of drift table -->"
 BATCH_TOKENS = 4096
 
 
@@ -65,23 +58,14 @@ def student_recipe(source: Source, steps: int) -> Recipe:
     return Recipe("half", student, train, like_training(source.tokenizer))
 
 
-def write_between_marks(path: Path, text: str) -> None:
-    before, first, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-    _, last, after = rest.partition(MARKS[1])
-    if not first or not last:
-        sys.exit(f"{path} lacks the marks {MARKS[0]} and {MARKS[1]}: put them where the table belongs")
-    path.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument("--model", default="nano", help="run folder, model directory or name (default nano)")
     parser.add_argument("--recipe", help="of a run whose folder does not hold it")
     parser.add_argument("--data", type=Path, default=Path(".runs/data"))
     parser.add_argument("--steps", type=int, default=200, help="of recovery and of distillation")
     parser.add_argument("--pieces", type=int, default=PIECES, help="held-out windows")
     parser.add_argument("--holes", type=int, default=HOLES, help="held-out lines")
-    parser.add_argument("--write", type=Path, help="Markdown file whose table is to be replaced")
     args = parser.parse_args()
 
     source = open_source(args.model, args.data, args.recipe)
@@ -92,15 +76,10 @@ def main() -> None:
             path = Path(scratch) / "model"
             rows.append(measure_compressed(source, compressed, held, gate, rows[0].figures, path))
             print(f"{rows[-1].name}: {'; '.join(rows[-1].problems or []) or 'passes'}", file=sys.stderr, flush=True)
-    command = f"python tests/benchmarks/bench_drift.py --model {args.model} --steps {args.steps}"
-    about = (
-        f"`{command}`, {date.today()}, {os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}: "
-        f"{len(held.pieces)} windows and {len(held.holes)} lines of held-out packages."
-    )
-    print(f"{about}\n\n{markdown(rows)}")
-    print(json.dumps({"model": args.model, "steps": args.steps, "rows": [row.values() for row in rows]}))
-    if args.write:
-        write_between_marks(args.write, f"{about}\n\n{markdown(rows)}")
+    print(markdown(rows))
+    held_out = {"windows": len(held.pieces), "lines": len(held.holes)}
+    figures = {"model": args.model, "steps": args.steps, **held_out, "rows": [row.values() for row in rows]}
+    record.write("drift", figures, args.results)
 
 
 if __name__ == "__main__":

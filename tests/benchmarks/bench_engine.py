@@ -3,14 +3,12 @@
 The trace types into a file character by character, takes some characters back, jumps elsewhere and returns, and asks
 for a line at each step. Peers, both ours and plain: the operators of torch with a KV cache that keeps the longest
 common prefix of the last prompt (what llama.cpp's server does for a slot), and a full forward pass a token.
-Prints a table and one JSON line.
+Prints a table and writes a result.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import random
 import statistics
 import time
@@ -27,6 +25,7 @@ from inference_service.model.directory import LoadedModel
 from inference_service.model.kv_cache import KVCache
 from inference_service.model.loading import load
 from inference_service.model.location import resolve
+from tests.benchmarks import record
 
 FILE = Path(__file__).with_name("unseen.py")
 TOKENS = 16
@@ -121,7 +120,7 @@ def summary(latencies: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--requests", type=int, default=300)
     args = parser.parse_args()
@@ -138,8 +137,8 @@ def main() -> None:
     for key, value in ours.items():
         cells = [f"{p[key]:.1f} | {value / p[key]:.2f}" if key in p else " | " for p in (slot, twin)]
         print(f"| {key} | {value:.1f} | {' | '.join(cells)} |")
-    versions = {"threads": torch.get_num_threads(), "torch": torch.__version__}
-    print(json.dumps({"engine": ours, "one_slot": slot, "no_cache": twin, **versions}))
+    figures = {"requests": args.requests, "tokens": TOKENS, "threads": torch.get_num_threads()}
+    record.write("engine", {"engine": ours, "one_slot": slot, "no_cache": twin, **figures}, args.results)
 
 
 if __name__ == "__main__":

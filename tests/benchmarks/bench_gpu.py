@@ -3,13 +3,11 @@
 Random weights in the shape of GPT-2 small (124M) and the same with a quarter of the key/value heads. Every figure of
 ours stands beside the share of the memory's bandwidth that it reaches (MBU, int8 weights and cache read once a step)
 and beside the share of what launches alone would allow (1.3 microseconds a kernel, as in CUDA graphs). Prints a table
-and one JSON line. `--smoke` runs tiny shapes, on a CPU too: it shows that the script works and nothing else.
+and writes a result. `--smoke` runs tiny shapes, on a CPU too: it shows that the script works and nothing else.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
 import threading
@@ -33,6 +31,7 @@ from inference_service.engine.sequence import Sequence
 from inference_service.model.gpt import GPT, GPTConfig
 from inference_service.model.loading import load
 from inference_service.model.location import resolve
+from tests.benchmarks import record
 
 LAUNCH_SECONDS = 1.3e-6
 KERNELS_A_LAYER, OTHER_KERNELS = 7, 14
@@ -233,7 +232,7 @@ def through_the_engine(config: GPTConfig, device: str, smoke: bool) -> dict[str,
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--smoke", action="store_true", help="tiny shapes: does the script run?")
     args = parser.parse_args()
@@ -260,8 +259,8 @@ def main() -> None:
     print(f"| {kernel} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, row in results.items():
         print(f"| {name} | {' | '.join(f'{row[key]:.4g}' if key in row else '' for key in columns)} |")
-    where = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    print(json.dumps({"device": where, "torch": torch.__version__, "smoke": smoke, "kernel": kernel, **results}))
+    if not smoke:
+        record.write("gpu", {"kernel": kernel, "rows": results}, args.results)
 
 
 if __name__ == "__main__":

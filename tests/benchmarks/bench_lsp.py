@@ -1,22 +1,19 @@
 """The language server's numbers: start, memory, and time per request while a file is being typed.
 
-    python tests/benchmarks/bench_lsp.py --file inference_service/model/gpt.py [--endpoint URL]
+    python -m tests.benchmarks.bench_lsp --file tests/benchmarks/unseen.py [--endpoint URL]
 
-Prints a table and then one line of JSON. Times are in milliseconds, memory in MB. "typed through" are
+Prints a table and writes a result. Times are in milliseconds, memory in MB. "typed through" are
 requests that were answered from the completion shown before, "asked" are those that went to the service.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from tests.benchmarks import record
 from tests.lsp_server.session import INVOKED, Session
 
 STARTS = 5
@@ -75,7 +72,7 @@ def summary(times: list[float]) -> dict[str, float]:
 
 def main() -> int:
     """Run the benchmark; exit status 1 if the local service did not get ready."""
-    parser = argparse.ArgumentParser(description="Benchmark the language server.")
+    parser = record.parser(__doc__)
     parser.add_argument("--file", type=Path, required=True, help="a source file of at least 300 characters")
     parser.add_argument("--endpoint", default="local", help='URL of a service, or "local"')
     options = parser.parse_args()
@@ -115,7 +112,7 @@ def main() -> int:
     for kind, values in times.items():
         row = summary(values)
         print(f"{kind:<16}{row['count']:>7}{row.get('p50_ms', '-'):>9}{row.get('p95_ms', '-'):>9}")
-    print(json.dumps(result))
+    record.write("lsp", result, options.results)
     return 0
 
 

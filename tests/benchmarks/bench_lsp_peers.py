@@ -1,19 +1,17 @@
 """The language server beside two simpler ways to do it, on the same keystrokes against the same service.
 
-    python tests/benchmarks/bench_lsp_peers.py --file tests/benchmarks/unseen.py [--keystrokes 150]
+    python -m tests.benchmarks.bench_lsp_peers --file tests/benchmarks/unseen.py [--keystrokes 150]
 
 "every keystroke" asks at each keystroke and cancels the request before (as llm-ls does); "250 ms debounce" waits that
 long without typing and then looks into its cache and asks (as Tabby's agent does with a fixed debounce). All three send
 the same prompts for the same places. The pauses between keystrokes are drawn once, from a log-normal distribution
 around 130 ms, longer where a line begins. A suggestion counts as shown if it was there before the next keystroke; its
-time runs from the keystroke. Prints a table and one line of JSON.
+time runs from the keystroke. Prints a table and writes a result.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import math
 import random
 import socket
@@ -27,15 +25,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lsp_server.client import CompletionRequest, ServiceClient
+from lsp_server.decision import mode_at
+from lsp_server.documents import window_prefix, window_suffix
+from lsp_server.tokens import Tokens
+from tests.benchmarks import record
+from tests.lsp_server.session import AUTOMATIC, RpcError, Session
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from lsp_server.client import CompletionRequest, ServiceClient  # noqa: E402
-from lsp_server.decision import mode_at  # noqa: E402
-from lsp_server.documents import window_prefix, window_suffix  # noqa: E402
-from lsp_server.tokens import Tokens  # noqa: E402
-from tests.lsp_server.session import AUTOMATIC, RpcError, Session  # noqa: E402
-
 MAX_TOKENS = 128
 COUNTERS = ("prompt_tokens", "prefix_cache_hits", "generation_tokens")
 
@@ -190,7 +187,7 @@ def serve() -> tuple[subprocess.Popen[bytes], str]:
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Compare the language server with simpler clients.")
+    parser = record.parser(__doc__)
     parser.add_argument("--file", type=Path, required=True, help="a source file that the model has not seen")
     parser.add_argument("--keystrokes", type=int, default=150)
     parser.add_argument("--pace", type=float, default=1.0, help="longer pauses, on a machine that is busy")
@@ -215,7 +212,8 @@ def main() -> int:
     print(f"{'client':<18}" + "".join(f"{head:>17}" for head in heads))
     for name, row in rows.items():
         print(f"{name:<18}" + "".join(f"{row[head]!s:>17}" for head in heads))
-    print(json.dumps({"keystrokes": len(trace.typed), "clients": rows}))
+    seconds = sum(trace.pauses)
+    record.write("lsp-peers", {"keystrokes": len(trace.typed), "seconds": seconds, "clients": rows}, options.results)
     return 0
 
 

@@ -1,7 +1,7 @@
 """What HTTP and scheduling cost without a model: our service with an engine that costs nothing, beside bare uvicorn, a
 bare FastAPI echo and llama.cpp's server with a tiny model, in one run on one machine.
 
-    python tests/benchmarks/bench_overhead.py [--seconds 5]
+    python -m tests.benchmarks.bench_overhead [--seconds 5]
 
 Each server is a process of its own; the load comes from this one over keep-alive sockets. Each request has another
 prompt, so nothing is answered from the cache. On a machine that does other work too, compare the processor time of the
@@ -10,7 +10,6 @@ server for each request.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -25,6 +24,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response, StreamingResponse
+
+from tests.benchmarks import record
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "def add(a, b):\n    return "
@@ -286,7 +287,7 @@ async def stream(port: int, streams: int, pid: int) -> dict[str, float]:
 
 def measure(kind: str, seconds: float) -> dict[str, Any]:
     """All figures of one server."""
-    command = [sys.executable, __file__, "--serve", kind]
+    command = [sys.executable, "-m", "tests.benchmarks.bench_overhead", "--serve", kind]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     fields = {"max_tokens": 1, "suffix": None} if kind == "llama.cpp" else {}
     with subprocess.Popen(
@@ -308,7 +309,7 @@ def measure(kind: str, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = record.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--only", choices=KINDS, action="append")
     parser.add_argument("--serve", choices=KINDS)
@@ -323,7 +324,10 @@ def main() -> None:
         for name in figures:
             values = [found[kind].get(load_, {}).get(name, float("nan")) for kind in kinds]
             print(f"{load_ + ' ' + name:26.26}" + "".join(f"{value:12.2f}" for value in values))
-    print(json.dumps(found))
+    servers: dict[str, Any] = {"servers": found}
+    if {"midfill", "fastapi"} <= set(kinds):
+        servers["added_p50_ms"] = found["midfill"]["one client"]["p50_ms"] - found["fastapi"]["one client"]["p50_ms"]
+    record.write("overhead", servers, arguments.results)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,23 @@
 
 The contestants take turns, so that a busy machine is as busy for each of them; the best of the rounds counts. Peers:
 `pip install --constraint constraints.txt -e '.[bench]'`, which compiles llama.cpp for this processor.
-Prints a table and writes tests/benchmarks/results/DATE-peers.json.
+Prints a table and writes a result.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.peers import Ours, code, machine, present, write_result
+from tests.benchmarks import record
+from tests.benchmarks.peers import Ours, code, present
 
 PREFILL, PROMPT, DECODED = 512, 64, 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--streams", type=int, default=32)
@@ -61,9 +60,10 @@ def main() -> None:
         print(f"| {measure} | {' | '.join(cells)} |")
     kernels = {name: one.kernel for name, one in contestants.items()}
     absent = {name: one for name, one in found.items() if isinstance(one, str)}
-    result = {"figures": best, "kernels": kernels, "absent": absent, "threads": args.threads} | machine()
-    print(json.dumps(result))
-    print(write_result("peers", result))
+    figures = {
+        "best": best, "rounds": args.rounds, "kernels": kernels, "absent": absent, "threads": args.threads,
+    }  # fmt: skip
+    record.write("peers", figures, args.results)
     contestants[Ours.name].close()
 
 

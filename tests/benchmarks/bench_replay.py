@@ -2,26 +2,25 @@
 
 One character after the other, one in 12 taken back, one in 40 from another line; 16 tokens at each. Random weights
 write nonsense, so the lines have no end of their own: every answer is 16 tokens for both. The two take turns, request
-by request. Prints a table and writes tests/benchmarks/results/DATE-replay.json.
+by request. Prints a table and writes a result.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 from inference_service.engine.prompt import build_prompt
+from tests.benchmarks import record
 from tests.benchmarks.bench_engine import TOKENS, trace
-from tests.benchmarks.peers import CTranslate2, LlamaCpp, Ours, Transformers, machine, present, write_result
+from tests.benchmarks.peers import CTranslate2, LlamaCpp, Ours, Transformers, present
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--requests", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--speculation", action="store_true", help="random weights repeat themselves: it wins too much")
@@ -47,13 +46,14 @@ def main() -> None:
             seconds[LlamaCpp.name].append(time.perf_counter() - started)
     ours.close()
     result = {
+        "requests": args.requests,
         "total_s": {name: sum(values) for name, values in seconds.items()},
         "p50_ms": {name: statistics.median(values) * 1e3 for name, values in seconds.items() if values},
         "fresh_tokens_p50": statistics.median(fresh),
         "prefix_hit_percent": 100 * cached / prompts,
         "threads": args.threads,
         "speculation": args.speculation,
-    } | machine()
+    }
     print(f"| {args.requests} requests of {TOKENS} tokens | {Ours.name} | {LlamaCpp.name} | ratio |")
     print("|---|---|---|---|")
     for key in ("total_s", "p50_ms"):
@@ -63,8 +63,7 @@ def main() -> None:
         print(f"| {key} | {values[Ours.name]:.1f} | {cells} |")
     print(f"| newly prefilled tokens a request, median | {result['fresh_tokens_p50']:.0f} | | |")
     print(f"| prompt tokens found in the prefix cache | {result['prefix_hit_percent']:.1f} % | | |")
-    print(json.dumps(result))
-    print(write_result("replay", result))
+    record.write("replay", result, args.results)
 
 
 if __name__ == "__main__":

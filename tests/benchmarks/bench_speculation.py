@@ -1,18 +1,14 @@
 """What guessing ahead brings: a typing session through two engines in turns, one that guesses and one that does not.
 
-Prints a table and one JSON line. Steps are exact; times are as quiet as the machine.
+Prints a table and writes a result. Steps are exact; times are as quiet as the machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import threading
 import time
 from typing import Any
-
-from bench_engine import trace
 
 from inference_service.engine import engine as engine_module
 from inference_service.engine.engine import Engine
@@ -20,6 +16,8 @@ from inference_service.engine.request import CompletionRequest
 from inference_service.engine.runner import Runner
 from inference_service.model.loading import load
 from inference_service.model.location import resolve
+from tests.benchmarks import record
+from tests.benchmarks.bench_engine import trace
 
 
 class Side:
@@ -75,7 +73,7 @@ def session(model: str, requests: list[CompletionRequest]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--requests", type=int, default=200)
     args = parser.parse_args()
@@ -92,7 +90,7 @@ def main() -> None:
         steps = f"{one['plain']['steps']:.0f} | {one['guessing']['steps']:.0f} | {one['steps_ratio']:.2f}"
         ratios = f"{one['seconds_ratio']:.2f} | {one['decode_ms_ratio']:.2f}"
         print(f"| {name} | {one['requests']} | {one['same_text']} | {steps} | {ratios} |")
-    print(json.dumps(results))
+    record.write("speculation", results, args.results)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ The two come with npm's package `tiktoken`; `--ranks` keeps them in the form tha
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from unittest import mock
 
 from tiktoken_ext import openai_public
 
+from tests.benchmarks import record
 from training.tokenizer import train_tokenizer
 from training.tokenizer_report import REFERENCES, report
 
@@ -54,7 +54,7 @@ def _ranks(packed: str) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.parser(__doc__)
     parser.add_argument("--corpus", type=Path, default=Path(".runs/corpus"))
     parser.add_argument("--ranks", type=Path, help="folder for the ranks of gpt2 and cl100k (default: a temporary one)")
     args = parser.parse_args()
@@ -67,8 +67,9 @@ def main() -> None:
             started = time.perf_counter()
             trained[f"ours, {size // 1024}k"] = train_tokenizer(args.corpus, size)
             seconds[size] = round(time.perf_counter() - started, 1)
-        print(report(trained, args.corpus))
-    print(json.dumps({"training_seconds": seconds}))
+        told = report(trained, args.corpus)
+    print(told)
+    record.write("tokenizer", {"report": told.splitlines(), "training_seconds": seconds}, args.results)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +25,6 @@ from inference_service.model import loading
 from inference_service.model.directory import LoadedModel
 from inference_service.model.tokenizer import Tokenizer
 
-RESULTS = Path(__file__).with_name("results")
 Ids = list[int]
 
 
@@ -320,34 +313,3 @@ def code(tokenizer: Tokenizer) -> Iterator[Ids]:
     for source in sources:
         with contextlib.suppress(UnicodeDecodeError):
             yield tokenizer.encode(source.read_text(encoding="utf-8"))
-
-
-def machine() -> dict[str, Any]:
-    """What a figure is worth nothing without."""
-    told = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            told[name.strip()] = value.strip()
-    flags = told.get("flags", "").split()
-    versions = {}
-    for package in ("torch", "numba", "transformers", "llama-cpp-python", "ctranslate2"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "processor": f"{told.get('model name', platform.processor())} family {told.get('cpu family', '?')}",
-        "features": [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags],
-        "processors": os.cpu_count(),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": sys.version.split()[0],
-        "versions": versions,
-        "commit": commit.stdout.strip(),
-    }
-
-
-def write_result(name: str, result: dict[str, Any]) -> Path:
-    path = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
