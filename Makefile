@@ -22,6 +22,7 @@ test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 bench: $(VENV)/dev.done
 	$(BIN)/python -m tests.benchmarks.bench_lsp --file tests/benchmarks/unseen.py
 	$(BIN)/python -m tests.benchmarks.bench_engine
+	$(BIN)/python -m tools.figures
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

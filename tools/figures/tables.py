@@ -1,0 +1,225 @@
+"""The pages' tables: each turns the figures of one benchmark into Markdown. Ratios stand before what they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Figures = dict[str, Any]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Markdown; None is an empty cell."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Three digits, or all before the point."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def times(value: float | None) -> str:
+    return "" if value is None else f"**{value:.2f}×**"
+
+
+def lsp(f: Figures) -> str:
+    titles = {
+        "asked": "the model",
+        "typed through": "the type-through cache",
+        "nothing shown": "nothing to show",
+    }
+    rows = [
+        [titles[kind], one["count"], number(one.get("p50_ms")), number(one.get("p95_ms"))]
+        for kind, one in f["requests"].items()
+    ]
+    answered = table(["answered by", "requests", "p50 ms", "p95 ms"], rows)
+    memory = f"{f['rss_mb']} / {f['rss_after_typing_mb']} MB"
+    server = table(
+        ["language server", "measured", "bar"],
+        [
+            ["start to `initialize` answer, median of 5", f"{f['initialize_ms']} ms", "1000 ms"],
+            ["memory (RSS) after initialize / after typing", memory, "60 MB"],
+        ],
+    )
+    return f"{answered}\n\n{server}"
+
+
+def lsp_peers(f: Figures) -> str:
+    ours = f["clients"]["midfill-lsp"]
+    heads = list(ours)
+    rows = []
+    for name, row in f["clients"].items():
+        ratio = times(ours["requests"] / row["requests"]) if row is not ours and row["requests"] else None
+        rows.append([name, ratio, *(row[head] for head in heads)])
+    return table(["client", "our requests to its", *heads], rows)
+
+
+def engine(f: Figures) -> str:
+    rows: list[list[object]] = []
+    for key, title in (
+        ("p50_ms", "p50 a completion, ms"),
+        ("p95_ms", "p95 a completion, ms"),
+        ("decode_tokens_per_s", "tokens/s while decoding"),
+    ):
+        ours = f["engine"][key]
+        row: list[object] = [title]
+        for peer in ("one_slot", "no_cache"):
+            theirs = f[peer][key]
+            row += [times(ours / theirs if key.endswith("_s") else theirs / ours), number(theirs)]
+        rows.append([*row, number(ours)])
+    blank = [None] * 4
+    rows.append(["newly prefilled tokens a request, median", *blank, number(f["engine"]["fresh_tokens_p50"])])
+    rows.append(["prompt tokens found in the prefix cache", *blank, f"{f['engine']['prefix_hit_percent']:.1f} %"])
+    head = [f"{f['requests']} requests", "faster than one KV slot", "one KV slot", "than no cache", "no cache", "ours"]
+    return table(head, rows)
+
+
+def speculation(f: Figures) -> str:
+    rows = []
+    for name, one in f.items():
+        steps = f"{one['plain']['steps']:.0f} to {one['guessing']['steps']:.0f}"
+        faster = [times(1 / one[f"{key}_ratio"]) for key in ("seconds", "decode_ms")]
+        rows.append([name, *faster, times(1 / one["steps_ratio"]), steps, f"{one['same_text']} of {one['requests']}"])
+    return table(["bundled `nano`", "faster", "decoding faster", "fewer steps", "steps", "same text"], rows)
+
+
+def peers(f: Figures) -> str:
+    names = list(next(iter(f["best"].values())))
+    others = names[1:]
+    rows = []
+    for measure, values in f["best"].items():
+        ours = values[names[0]]
+        rows.append(
+            [measure, *(cell for n in others for cell in (times(ours / values[n]), number(values[n]))), number(ours)]
+        )
+    return table(["", *(cell for n in others for cell in (f"ours to {n}", n)), "ours"], rows)
+
+
+def replay(f: Figures) -> str:
+    rows = []
+    for key, title in (("p50_ms", "p50 a completion, ms"), ("total_s", "all together, s")):
+        ours, *theirs = f[key].values()
+        rows.append(
+            [title, times(theirs[0] / ours) if theirs else None, number(theirs[0] if theirs else None), number(ours)]
+        )
+    rows.append(["newly prefilled tokens a request, median", None, None, number(f["fresh_tokens_p50"])])
+    rows.append(["prompt tokens found in the prefix cache", None, None, f"{f['prefix_hit_percent']:.1f} %"])
+    return table(["124M", "faster than llama.cpp", "llama.cpp Q8_0", "ours"], rows)
+
+
+def service(f: Figures) -> str:
+    head = ["editors", "server", "goodput", "p50 ms", "p95 ms", "p99 ms", "wasted", "CPU ms a completion in time"]
+    rows = []
+    for editors, servers in f["editors"].items():
+        for name, one in servers.items():
+            shares = [f"{one['goodput']:.0%}", *(number(one[f"ttft_{p}_ms"]) for p in ("p50", "p95", "p99"))]
+            rows.append([editors, name, *shares, f"{one['wasted_tokens']:.0%}", number(one["cpu_ms_per_good"])])
+    return table(head, rows)
+
+
+def overhead(f: Figures) -> str:
+    rows = []
+    for load, figures in f["servers"]["echo"].items():
+        for name, theirs in figures.items():
+            ours = f["servers"]["midfill"][load][name]
+            ratio = ours / theirs if ours and theirs else None
+            rows.append([f"{load}, {name.replace('_', ' ')}", times(ratio), number(theirs), number(ours)])
+    rows.append(["**added to the echo's p50, ms**", None, None, number(f["added_p50_ms"])])
+    return table(["", "ours to the echo's", "FastAPI echo", "Midfill"], rows)
+
+
+def gpu(f: Figures) -> str:
+    rows = []
+    for name, row in f["rows"].items():
+        twins = [row.get(f"{twin}_ms") for twin in ("compiled_twin", "transformers")]
+        faster = [times(twin / row["ms"]) if twin else None for twin in twins]
+        shares = [f"{row[key]:.0%}" if key in row else None for key in ("mbu", "launch_floor")]
+        rows.append([name, *faster, number(row["ms"]), number(row.get("tokens_per_s")), *shares])
+    head = ["", "faster than a compiled twin", "than transformers", "ms", "tokens/s", "MBU", "of the launch floor"]
+    return table(head, rows)
+
+
+def train(f: Figures) -> str:
+    rows = []
+    plain = f["loops"]["plain loop"]
+    for name, one in f["loops"].items():
+        ratio = None if one is plain else times(one["tokens_per_s"] / plain["tokens_per_s"])
+        rows.append([name, ratio, number(one["tokens_per_s"]), f"{one['mfu']:.1%}", number(one["last_loss"])])
+    return table(
+        [f"{f['recipe']}, {f['steps']} steps", "to the plain loop", "tokens/s", "MFU", "loss at the end"], rows
+    )
+
+
+def ddp(f: Figures) -> str:
+    one, two = f["tokens_per_s"]["1"], f["tokens_per_s"]["2"]
+    rows = [
+        ["tokens/s", times(f["ratio"]), number(one), number(two)],
+        ["largest difference of a step's loss", f"{f['largest_loss_difference']:.1e}", None, None],
+    ]
+    return table([f"{f['recipe']}, {f['steps']} steps", "", "1 process, 1 core", "2 processes, a core each"], rows)
+
+
+def quality(f: Figures) -> str:
+    names = list(f["models"])
+    rows = [[row, *(_figure(row, f["models"][name]["figures"].get(row)) for name in names)] for row in f["rows"]]
+    return table(["held-out packages", *names], rows)
+
+
+def versions(f: Figures) -> str:
+    names = list(f["models"])
+    rows: list[list[object]] = [
+        [row, *(_figure(row, f["models"][name]["figures"][row]) for name in names)]
+        for row in f["models"][names[0]]["figures"]
+    ]
+    sizes = [f"{one['tokens_seen'] / 1e6:.1f} million, {one['megabytes']} MB" for one in f["models"].values()]
+    return table(["held-out packages, as served", *names], [*rows, ["tokens seen, `model.safetensors`", *sizes]])
+
+
+def _figure(row: str, value: Any) -> str | None:
+    """A value, or (value, from, to) with its interval."""
+    if value is None:
+        return None
+    share = row.startswith("exact match")
+    texts = [f"{one:.1%}" if share else f"{one:.3f}" for one in (value if isinstance(value, list) else [value])]
+    return texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def confidence(f: Figures) -> str:
+    keys = ("kept", "shown", "first_word", "line")
+    rows = [[f"{row['threshold']} %", *(f"{row[key]:.0%}" for key in keys)] for row in f["rows"]]
+    return table(["hidden below", "of the right lines kept", "shown", "first word right", "line right"], rows)
+
+
+def drift(f: Figures) -> str:
+    first = f["rows"][0]
+
+    def grown(row: Figures, key: str) -> str:
+        if row[key] is None or row is first:
+            return "" if row[key] is None else f"{row[key]:.4f}"
+        return f"{row[key] / first[key] - 1:+.1%} ({row[key]:.4f})"
+
+    rows = []
+    for row in f["rows"]:
+        gate = None if row["problems"] is None else "fails" if row["problems"] else "passes"
+        agreement = None if row is first else f"{row['top1_agreement']:.1%}"
+        bits = [grown(row, key) for key in ("bits_per_byte", "bits_per_byte_fim")]
+        sizes = [f"{row[key]:.1f}" for key in ("weights_mb", "deflated_mb")]
+        rows.append(
+            [row["name"], gate, *bits, agreement, f"{row['exact_match']:.1%}", *sizes, number(row["tokens_per_s"])]
+        )
+    head = ["weights", "gate", "bits per byte, left to right", "bits per byte, FIM", "top-1 agreement"]
+    return table([*head, "line exact match", "MB", "deflated MB", "tokens/s"], rows)
+
+
+def tokenizer(f: Figures) -> str:
+    return "\n".join(f["report"])
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "lsp": lsp, "lsp-peers": lsp_peers, "engine": engine, "speculation": speculation, "peers": peers, "replay": replay,
+    "service": service, "overhead": overhead, "gpu": gpu, "train": train, "ddp": ddp, "quality": quality,
+    "versions": versions, "confidence": confidence, "drift": drift, "tokenizer": tokenizer,
+}  # fmt: skip
