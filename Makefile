@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 VSIX   := editors/vscode/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run cluster programs test test-full bench lint vsix clean
+.PHONY: run cluster programs test test-full bench bench-full lint vsix clean
 
 run: $(VENV)/serve.done
 	@$(BIN)/python tools/run.py
@@ -19,9 +19,33 @@ test: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest
 
+BENCH := $(BIN)/python -m tests.benchmarks
+
+# ten minutes on an idle machine with two cores
 bench: $(VENV)/dev.done
-	$(BIN)/python -m tests.benchmarks.bench_lsp --file tests/benchmarks/unseen.py
-	$(BIN)/python -m tests.benchmarks.bench_engine
+	$(BENCH).bench_lsp --file tests/benchmarks/unseen.py
+	$(BENCH).bench_engine
+	$(BENCH).bench_peers --rounds 2
+	$(BENCH).bench_service --seconds 10
+	$(BIN)/python -m tools.figures
+
+# everything that runs without a GPU; from bench_quality on it needs .runs/data, see docs/train-your-own.md
+bench-full: $(VENV)/bench.done
+	$(BENCH).bench_lsp --file tests/benchmarks/unseen.py
+	$(BENCH).bench_lsp_peers --file tests/benchmarks/unseen.py
+	$(BENCH).bench_engine
+	$(BENCH).bench_speculation
+	$(BENCH).bench_peers
+	$(BENCH).bench_replay
+	$(BENCH).bench_service
+	$(BENCH).bench_overhead
+	$(BENCH).bench_quality
+	$(BENCH).bench_confidence
+	$(BENCH).bench_drift
+	$(BENCH).bench_train
+	$(BENCH).bench_ddp
+	$(BENCH).bench_tokenizer
+	$(BENCH).bench_data
 	$(BIN)/python -m tools.figures
 
 lint: $(VENV)/dev.done
@@ -68,6 +92,11 @@ $(VENV)/dev.done: pyproject.toml constraints.txt | $(BIN)/python
 # nginx, Redis and PostgreSQL where the system has none
 programs: $(BIN)/python
 	-@$(BIN)/python -m deploy.cluster.programs
+
+$(VENV)/bench.done: $(VENV)/dev.done
+	@echo "installing the other engines (llama.cpp is compiled for this processor: this takes some minutes)"
+	@$(PIP) --editable '.[bench]'
+	@touch $@
 
 # real editors for the end-to-end tests; where that fails the tests say what is missing, on CI they fail
 .tools/nvim/bin/nvim:

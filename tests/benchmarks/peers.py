@@ -44,8 +44,8 @@ class Contestant(Protocol):
         ...
 
 
-def write_gpt2(path: Path) -> None:
-    """GPT-2's shape as transformers writes it, with a tokenizer trained on installed Python files."""
+def write_gpt2(path: Path, vocab_size: int = 50257, **shape: int) -> None:
+    """GPT-2's shape as transformers writes it, or another one, with a tokenizer trained on installed Python files."""
     import tokenizers
     import transformers
 
@@ -57,11 +57,16 @@ def write_gpt2(path: Path) -> None:
     tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
     sources = sorted(Path(transformers.__file__).parent.rglob("*.py"))[:1500]
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=50257, initial_alphabet=byte_level.alphabet(), special_tokens=["<|endoftext|>"], show_progress=False
+        vocab_size=vocab_size,
+        initial_alphabet=byte_level.alphabet(),
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
     )
     tokenizer.train_from_iterator((source.read_text(encoding="utf-8") for source in sources), trainer)
     torch.manual_seed(0)
-    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(bos_token_id=0, eos_token_id=0))
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=vocab_size, bos_token_id=0, eos_token_id=0, **shape)
+    )
     model.save_pretrained(path)
     tokenizer.save(str(path / "tokenizer.json"))
     (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
