@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 VSIX   := editors/vscode/midfill-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).vsix
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run cluster programs test test-full bench bench-full lint vsix clean
+.PHONY: run cluster programs test test-full bench bench-full lint vsix clean docs pages
 
 run: $(VENV)/serve.done
 	@$(BIN)/python tools/run.py
@@ -46,6 +46,17 @@ bench-full: $(VENV)/bench.done
 	$(BENCH).bench_ddp
 	$(BENCH).bench_tokenizer
 	$(BENCH).bench_data
+	$(BIN)/python -m tools.figures
+
+# the pages as HTML in site/
+docs: $(VENV)/docs.done
+	$(BIN)/mkdocs build
+
+# what programs write of the pages; tests notice when it was forgotten
+pages: $(VENV)/dev.done
+	$(BIN)/python -m tools.sync_settings
+	$(BIN)/python -m tools.api_docs
+	$(BIN)/python -m tools.cli_docs
 	$(BIN)/python -m tools.figures
 
 lint: $(VENV)/dev.done
@@ -92,6 +103,10 @@ $(VENV)/dev.done: pyproject.toml constraints.txt | $(BIN)/python
 # nginx, Redis and PostgreSQL where the system has none
 programs: $(BIN)/python
 	-@$(BIN)/python -m deploy.cluster.programs
+
+$(VENV)/docs.done: pyproject.toml constraints.txt | $(BIN)/python
+	@$(PIP) $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
+	@touch $@
 
 $(VENV)/bench.done: $(VENV)/dev.done
 	@echo "installing the other engines (llama.cpp is compiled for this processor: this takes some minutes)"

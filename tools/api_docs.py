@@ -26,6 +26,8 @@ All bodies are JSON in UTF-8. Unknown fields are ignored and null means absent, 
 is `{"error": {"message", "type", "code", "param"}}` and is decided before the first byte of a stream; 429 and 503 carry
 `Retry-After` in seconds. Every answer carries `X-Request-Id`: yours, if you sent one.
 
+<!-- needs: service -->
+
 Keys: none needed on loopback unless keys are configured; otherwise `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
 """

@@ -87,8 +87,7 @@ def plain_loop(recipe: Recipe, data: Path, steps: int) -> dict[str, float]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(time.monotonic())
-    last = min(LAST, steps - 1)
-    rate = last * recipe.train.batch_tokens / (times[-1] - times[-1 - last])
+    rate = LAST * recipe.train.batch_tokens / (times[-1] - times[-1 - LAST])
     return {"tokens_per_s": rate, "mfu": rate * model.flops_per_token(length) / peak, "last_loss": float(loss)}
 
 
@@ -106,6 +105,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    if args.steps <= LAST:
+        parser.error(f"--steps must be more than {LAST}: the first ones compile")
     torch.set_num_threads(args.threads)
     recipe = load_recipe(args.recipe)
     shorter = {"total_tokens": args.steps * recipe.train.batch_tokens, "checkpoint_minutes": 1e9}

@@ -133,7 +133,8 @@ def llama_cpp(folder: Path, port: str, threads: str, editors: str) -> None:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(threads)
     params.fit_params = False
     (folder / "llama.cpp.system").write_text(xllamacpp.get_system_info())
-    xllamacpp.Server(params)
+    server = xllamacpp.Server(params)  # ends with the object
+    print(f"listening on {server.listening_address}", flush=True)
     threading.Event().wait()
 
 

@@ -117,7 +117,8 @@ def service(f: Figures) -> str:
         for name, one in servers.items():
             shares = [f"{one['goodput']:.0%}", *(number(one[f"ttft_{p}_ms"]) for p in ("p50", "p95", "p99"))]
             rows.append([editors, name, *shares, f"{one['wasted_tokens']:.0%}", number(one["cpu_ms_per_good"])])
-    return table(head, rows)
+    kernels = "; ".join(f"{name}: {' '.join(told.replace('|', ',').split())}" for name, told in f["kernels"].items())
+    return f"{table(head, rows)}\n\n{f['threads']} threads each. {kernels}."
 
 
 def overhead(f: Figures) -> str:

@@ -1,0 +1,73 @@
+"""What the pages say that one types works as it stands (tests/docs/pages.py has the rules)."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import COMMANDS, PAGES, ROOT, fences, needs, script, unfenced
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def service_port():
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
+    command = [sys.executable, "-m", "inference_service", "--port", "0", "--device", "cpu", "--threads", "1"]
+    environment = {**clean, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(process.stdout.readline().split()[3].rpartition(":")[2])
+        finally:
+            process.terminate()
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("page", [page for page in PAGES if script(page, 0)], ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path, request):
+    port = request.getfixturevalue("service_port") if "service" in needs(page) else free_port()
+    home, folder = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    folder.mkdir()
+    own = {"HOME": home, "XDG_DATA_HOME": home / "data", "XDG_RUNTIME_DIR": home, "XDG_CONFIG_HOME": home / "config"}
+    if "code" in needs(page):
+        for name, package in (("CODE", "inference_service"), ("MEASURED", "lsp_server")):
+            own[name] = tmp_path / name.lower()
+            ignored = shutil.ignore_patterns("bundled", "__pycache__")
+            shutil.copytree(ROOT / package, own[name], ignore=ignored)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
+    environment = {
+        **clean,
+        **{name: str(path) for name, path in own.items()},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", script(page, port)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    assert done.stdout.strip() and '"error"' not in done.stdout and "'error'" not in done.stdout, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_nothing_that_one_types_escapes_the_test(page):
+    assert not unfenced(page), "put code into a fence with its language"
+    for fence in fences(page):
+        assert fence.language, f"name the language of\n{fence.text}"
+        if fence.why is not None:
+            assert fence.language in COMMANDS and len(fence.why) > 10, "tell why it cannot be run"
+
+
+def test_most_of_what_there_is_to_type_is_run():
+    every = [fence for page in PAGES for fence in fences(page) if fence.language in COMMANDS]
+    assert sum(fence.why is None for fence in every) > len(every) / 2
