@@ -324,10 +324,7 @@ def main() -> None:
         for name in figures:
             values = [found[kind].get(load_, {}).get(name, float("nan")) for kind in kinds]
             print(f"{load_ + ' ' + name:26.26}" + "".join(f"{value:12.2f}" for value in values))
-    servers: dict[str, Any] = {"servers": found}
-    if {"midfill", "fastapi"} <= set(kinds):
-        servers["added_p50_ms"] = found["midfill"]["one client"]["p50_ms"] - found["fastapi"]["one client"]["p50_ms"]
-    record.write("overhead", servers, arguments.results)
+    record.write("overhead", {"servers": found}, arguments.results)
 
 
 if __name__ == "__main__":

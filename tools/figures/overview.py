@@ -70,8 +70,10 @@ def ratios(newest: dict[str, Result]) -> list[Ratio]:
             )
     if "overhead" in newest:
         servers = newest["overhead"].figures["servers"]
-        rates = (servers[kind]["32 clients"]["per_s"] for kind in ("midfill", "echo"))
-        add("overhead", "HTTP without a model, 32 clients, answers/s", "a bare FastAPI echo", *rates, True)
+        for other, loads in servers.items():
+            if other != "midfill":
+                rates = (one["32 clients"]["per_s"] for one in (servers["midfill"], loads))
+                add("overhead", "HTTP without a model, 32 clients, answers/s", other, *rates, True)
     if "train" in newest:
         loops = newest["train"].figures["loops"]
         plain = loops["plain loop"]["tokens_per_s"]

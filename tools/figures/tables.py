@@ -122,14 +122,16 @@ def service(f: Figures) -> str:
 
 
 def overhead(f: Figures) -> str:
+    ours, others = f["servers"]["midfill"], [name for name in f["servers"] if name != "midfill"]
     rows = []
-    for load, figures in f["servers"]["echo"].items():
-        for name, theirs in figures.items():
-            ours = f["servers"]["midfill"][load][name]
-            ratio = ours / theirs if ours and theirs else None
-            rows.append([f"{load}, {name.replace('_', ' ')}", times(ratio), number(theirs), number(ours)])
-    rows.append(["**added to the echo's p50, ms**", None, None, number(f["added_p50_ms"])])
-    return table(["", "ours to the echo's", "FastAPI echo", "Midfill"], rows)
+    for load, figures in ours.items():
+        for name, value in figures.items():
+            row: list[object] = [f"{load}, {name.replace('_', ' ')}", number(value)]
+            for other in others:
+                theirs = f["servers"][other].get(load, {}).get(name)
+                row += [times(value / theirs if value and theirs else None), number(theirs)]
+            rows.append(row)
+    return table(["", "ours", *(cell for other in others for cell in (f"ours to {other}'s", other))], rows)
 
 
 def gpu(f: Figures) -> str:
