@@ -39,7 +39,7 @@ bench-full: $(VENV)/bench.done
 	$(BENCH).bench_replay
 	$(BENCH).bench_service
 	$(BENCH).bench_overhead
-	$(BENCH).bench_quality
+	$(BENCH).bench_quality --at 7874b30
 	$(BENCH).bench_confidence
 	$(BENCH).bench_drift
 	$(BENCH).bench_train

@@ -1,6 +1,6 @@
 """What the bundled model is worth beside n-grams and other models, on the same windows and lines of held-out packages.
 
-    python -m tests.benchmarks.bench_quality --data .runs/data [--model DIR ...]
+    python -m tests.benchmarks.bench_quality --data .runs/data [--at COMMIT ...] [--model DIR ...]
 
 Models with another tokenizer compare in bits per byte. N-grams are counted on as many tokens as the bundled model has
 seen; they know no suffix. Prints a table and writes a result.
@@ -8,7 +8,11 @@ seen; they know no suffix. Prints a table and writes a result.
 
 from __future__ import annotations
 
+import io
 import math
+import subprocess
+import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +78,20 @@ class NGramLines:
         return out.decode("utf-8", "replace").partition("\n")[0].removeprefix(hole.prefix[len(stem) :])
 
 
+def bundled_at(commit: str, folder: Path) -> Path:
+    """The model that the repository bundled at a commit, as a directory in `folder`."""
+    command = ["git", "archive", commit, "inference_service/bundled/nano"]
+    archive = subprocess.run(command, cwd=record.RESULTS.parents[2], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder / commit, filter="data")
+    return folder / commit / "inference_service" / "bundled" / "nano"
+
+
 def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path(".runs/data"))
     parser.add_argument("--model", action="append", default=[], help="another model directory to measure")
+    parser.add_argument("--at", action="append", default=[], help="commit whose bundled model to measure, too")
     parser.add_argument("--tokens", type=float, default=17.4e6, help="that n-grams are counted on")
     parser.add_argument("--pieces", type=int, default=400)
     parser.add_argument("--holes", type=int, default=300)
@@ -91,15 +105,19 @@ def main() -> None:
         ngrams = counted(train, tokenizer, order, int(args.tokens))
         right = exact_match(NGramLines(ngrams, tokenizer), holes)  # type: ignore[arg-type]
         models[f"{order}-grams"] = {"figures": {ROWS[0]: ngram_bits(ngrams, tokenizer, pieces), ROWS[2]: right}}
-    for name in ["nano", *args.model]:
-        loaded = load(resolve(name))
+    folder = tempfile.TemporaryDirectory()
+    directories = {"bundled nano": "nano"} | {Path(name).name: name for name in args.model}
+    directories |= {f"nano of {commit}": str(bundled_at(commit, Path(folder.name))) for commit in args.at}
+    for name, directory in directories.items():
+        loaded = load(resolve(directory))
         model, known = loaded.build_float(), loaded.tokenizer
         figures = {
             ROWS[0]: bits_per_byte(model, known, pieces, fim=False),
             ROWS[1]: bits_per_byte(model, known, pieces, fim=True),
             ROWS[2]: exact_match(LineCompleter(model, known), holes),
         }
-        models[Path(name).name if name != "nano" else "bundled nano"] = {"figures": figures}
+        models[name] = {"figures": figures}
+    folder.cleanup()
     print(f"| held-out packages | {' | '.join(models)} |\n|---{'|---' * len(models)}|")
     for row in ROWS:
         values = [one["figures"].get(row) for one in models.values()]
