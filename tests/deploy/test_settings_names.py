@@ -1,0 +1,53 @@
+"""No file of deploy/ sets something that nobody reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from inference_service.settings import Settings
+from tests.deploy.manifests import DEPLOY
+
+ROOT = DEPLOY.parent
+NAME = re.compile(r"\bMIDFILL_[A-Z][A-Z_0-9]*[A-Z0-9]\b")
+TEXTS = [
+    path
+    for folder in (DEPLOY, ROOT / ".github")
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+    and path.suffix in {"", ".yaml", ".yml", ".sh", ".conf", ".model", ".example", ".template", ".env"}
+]
+
+
+def names(*texts: str) -> set[str]:
+    return {name for text in texts for name in NAME.findall(text)}
+
+
+def read_by_somebody() -> set[str]:
+    """The service's settings, what else its code asks the environment for, and the variables of templates."""
+    settings = {f"MIDFILL_{item.name.upper()}" for item in dataclasses.fields(Settings)}
+    code = [
+        path.read_text(encoding="utf-8")
+        for package in ("inference_service", "lsp_server", "training")
+        for path in (ROOT / package).rglob("*.py")
+    ]
+    templates = [
+        path.read_text(encoding="utf-8")
+        for path in [*(DEPLOY / "nginx").glob("*"), *(DEPLOY / "monitoring" / "provisioning").glob("*")]
+    ]
+    return settings | names(*code) | names(*templates) | {"MIDFILL_IMAGE"}
+
+
+def test_every_variable_is_a_setting():
+    known = read_by_somebody()
+    unknown = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in TEXTS
+        for name in names(path.read_text(encoding="utf-8")) - known
+    }
+    assert unknown == set()
+
+
+def test_a_misspelt_one_is_not_known():
+    assert "MIDFILL_DRAIN_S" in read_by_somebody()
+    assert "MIDFILL_DRAIN_SECONDS" not in read_by_somebody()
