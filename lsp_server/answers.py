@@ -15,7 +15,7 @@ def to_list(answer: Answer | None, request: Snapshot, document: Document | None)
     if answer is None or document is None:
         return types.InlineCompletionList(items=[])
     # The text right of the cursor is as it was, whatever was typed since: so count from the end.
-    cursor = len(document.source) - len(request.after)
+    cursor = request.cursor_in(document.source)
     item = types.InlineCompletionItem(
         insert_text=answer.text,
         range=types.Range(

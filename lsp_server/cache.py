@@ -49,22 +49,23 @@ class TypeThroughCache:
         self._ttl_s = ttl_s
         self._entries: OrderedDict[tuple[str, int, bytes, int, bytes], _Entry] = OrderedDict()
 
-    def put(self, uri: str, prefix: str, suffix: str, value: Cached) -> None:
-        """Remember that `value` was the completion between `prefix` and `suffix`."""
-        entry = _Entry(len(prefix), _digest(prefix[-WINDOW:]), self._clock(), value)
-        key = (uri, *_after(suffix), entry.prefix_length, entry.prefix_digest)
+    def put(self, uri: str, prefix: str, suffix: str, value: Cached, above: int = 0, below: int = 0) -> None:
+        """Remember that `value` was the completion between `prefix` and `suffix`; `above` and `below` are the
+        characters of the document before the one and after the other."""
+        entry = _Entry(above + len(prefix), _digest(prefix[-WINDOW:]), self._clock(), value)
+        key = (uri, len(suffix) + below, _digest(suffix[:WINDOW]), entry.prefix_length, entry.prefix_digest)
         self._entries[key] = entry
         self._entries.move_to_end(key)
         while len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
 
-    def get(self, uri: str, prefix: str, suffix: str) -> Cached | None:
+    def get(self, uri: str, prefix: str, suffix: str, above: int = 0, below: int = 0) -> Cached | None:
         """What remains of a completion whose beginning the user has typed (`typed` characters); None if there is none.
 
         Of several, the one asked for nearest to the cursor. One without text is found only where it was put.
         """
         oldest = self._clock() - self._ttl_s
-        here = (uri, *_after(suffix))
+        here = (uri, len(suffix) + below, _digest(suffix[:WINDOW]))
         best_key, best = None, None
         for key in [k for k in self._entries if k[:3] == here]:
             entry = self._entries[key]
@@ -73,12 +74,12 @@ class TypeThroughCache:
                 continue
             if best is not None and entry.prefix_length <= best.prefix_length:
                 continue
-            if _continues(entry, prefix):
+            if _continues(entry, prefix, above):
                 best_key, best = key, entry
         if best_key is None or best is None:
             return None
         self._entries.move_to_end(best_key)
-        typed = len(prefix) - best.prefix_length
+        typed = above + len(prefix) - best.prefix_length
         return replace(best.value, text=best.value.text[typed:], typed=typed)
 
     def clear(self) -> None:
@@ -86,16 +87,13 @@ class TypeThroughCache:
         self._entries.clear()
 
 
-def _continues(entry: _Entry, prefix: str) -> bool:
-    typed = prefix[entry.prefix_length :]
+def _continues(entry: _Entry, prefix: str, above: int) -> bool:
+    place = entry.prefix_length - above
+    typed = prefix[max(place, 0) :]
     text = entry.value.text
-    if len(prefix) < entry.prefix_length or not text.startswith(typed) or (text == typed and text):
+    if not 0 <= place <= len(prefix) or not text.startswith(typed) or (text == typed and text):
         return False
-    return _digest(prefix[max(0, entry.prefix_length - WINDOW) : entry.prefix_length]) == entry.prefix_digest
-
-
-def _after(suffix: str) -> tuple[int, bytes]:
-    return len(suffix), _digest(suffix[:WINDOW])
+    return _digest(prefix[max(0, place - WINDOW) : place]) == entry.prefix_digest
 
 
 def _digest(text: str) -> bytes:

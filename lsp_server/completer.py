@@ -15,7 +15,7 @@ from lsp_server.connection import Connection
 from lsp_server.context.budget import Budget
 from lsp_server.debounce import Debounce, Rhythm, delay_s
 from lsp_server.decision import mode_at, next_line, rest_of_line
-from lsp_server.documents import Snapshot, normalise, typed_since, window_prefix, window_suffix
+from lsp_server.documents import Snapshot, window_prefix, window_suffix
 from lsp_server.faults import ServiceFault
 from lsp_server.flow import Flow, Shown
 from lsp_server.journal import Journal
@@ -24,8 +24,9 @@ from lsp_server.overlap import replaced_length
 from lsp_server.postprocess import postprocess
 from lsp_server.postprocess.place import Place
 from lsp_server.settings import Settings
+from lsp_server.spot import Spot
 from lsp_server.status import Status
-from lsp_server.stream import GRACE_S, Spot, Stream
+from lsp_server.stream import GRACE_S, Stream
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +97,7 @@ class Completer:
         if flow is None:
             return
         flow.rest()
-        if flow.stream or flow.ahead:
-            flow.changed(normalise(source))
+        flow.changed(source)
 
     def closed(self, uri: str) -> None:
         """A document was closed: its request, if any, is cancelled."""
@@ -146,28 +146,34 @@ class Completer:
             flow.request = None
             raise Nothing(reason)
         flow.request = request
-        cached = self._known(request.uri, request.prefix, request.suffix, by_hand)
+        cached = self._known(Spot(request), by_hand)
         if cached is None:
             cached = await self._follow(flow, request, by_hand, text_now)
         if cached is None:
             cached = await self._ask(flow, request, arrived, by_hand, text_now)
-        prefix = _now(request, text_now)
+        spot = _now(request, text_now)
         # Shown, so from now on it may be typed through, however unsure the model was.
         if cached.confidence is not None and by_hand:
-            self._cache.put(request.uri, prefix, request.suffix, _shown_by_hand(cached))
+            self._remember(spot, _shown_by_hand(cached))
         replaces = replaced_length(cached.text, rest_of_line(request.suffix))
         self._shown_last = flow
-        flow.shown = Shown(
-            cached.completion_id, request, prefix, request.suffix, cached.text, replaces, cached.finished
-        )
+        flow.shown = Shown(cached.completion_id, spot, cached.text, replaces, cached.finished)
         return Answer(cached.completion_id, cached.text, replaces)
 
-    def _known(self, uri: str, prefix: str, suffix: str, by_hand: bool) -> Cached | None:
+    def _remember(self, spot: Spot, cached: Cached) -> None:
+        request = spot.request
+        self._cache.put(request.uri, spot.prefix, spot.suffix, cached, request.above, request.below)
+
+    def _recall(self, spot: Spot) -> Cached | None:
+        request = spot.request
+        return self._cache.get(request.uri, spot.prefix, spot.suffix, request.above, request.below)
+
+    def _known(self, spot: Spot, by_hand: bool) -> Cached | None:
         """What the cache has to show here, None if nothing is known. Raises Nothing if it is known to be nothing."""
-        cached = self._cache.get(uri, prefix, suffix)
+        cached = self._recall(spot)
         if cached is None:
             return None
-        reason = cached.reason or (None if by_hand else self._unsure(uri, cached))
+        reason = cached.reason or (None if by_hand else self._unsure(spot.request.uri, cached))
         if not reason:
             return cached
         if cached.typed or by_hand:
@@ -184,11 +190,11 @@ class Completer:
         self, flow: Flow, request: Snapshot, by_hand: bool, text_now: Callable[[], str | None]
     ) -> Cached | None:
         """The rest of what a request in progress brings; None if there is none, or it went another way."""
-        stream = flow.stream_at(request.prefix, request.suffix)
+        stream = flow.stream_at(Spot(request))
         flow.abort(but=stream)
         if stream is None:
             return None
-        typed = request.prefix[len(stream.spot.prefix) :]
+        typed = stream.spot.typed_until(Spot(request)) or ""
         try:
             completion = await stream.wait(typed, PATIENCE_S if typed else None)
         except ServiceFault as fault:
@@ -196,7 +202,7 @@ class Completer:
         if completion is None:
             stream.abort()
             return None
-        return self._known(request.uri, _now(request, text_now), request.suffix, by_hand)
+        return self._known(_now(request, text_now), by_hand)
 
     async def _ask(
         self, flow: Flow, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
@@ -212,17 +218,17 @@ class Completer:
             await self._debounce.wait(arrived, delay_s(line, base_s, self._rhythm.gap_s, misses))
         if self._connection.client is None:
             raise Nothing(self._connection.unavailable() or "the service is gone")
-        prefix = _now(request, text_now)
+        spot = _now(request, text_now)
         flow.abort()
-        lead = (next_line(prefix) if flow.completed(prefix) and not rest_of_line(request.suffix) else None) or ""
+        lead = (next_line(spot.prefix) if flow.completed(spot) and not rest_of_line(request.suffix) else None) or ""
         flow.misses += 1
-        flow.stream = self._start(flow, request, Spot(prefix, request.suffix, lead))
+        flow.stream = self._start(flow, replace(spot, lead=lead))
         try:
             completion = await flow.stream.wait("", None)
         except ServiceFault as fault:
             raise Nothing(str(fault)) from fault
         now = _now(request, text_now)
-        cached = None if completion is None else self._known(request.uri, now, request.suffix, by_hand)
+        cached = None if completion is None else self._known(now, by_hand)
         if cached is None:
             raise Nothing("something else was typed while the completion was on its way")
         flow.misses = 0
@@ -242,14 +248,14 @@ class Completer:
             flow.dwelling = asyncio.get_running_loop().call_later(dwell_s, self._ask_ahead, flow, flow.shown)
 
     def _ask_ahead(self, flow: Flow, shown: Shown) -> None:
-        prefix, suffix = shown.prefix + shown.text, shown.suffix[shown.replaces :]
-        lead = next_line(prefix) if shown.finished else ""
-        if not self._may_ask_ahead(shown.request.uri) or lead is None or rest_of_line(suffix).strip():
+        request, text = shown.spot.request, shown.text
+        spot = Spot(request, shown.spot.typed + text, shown.replaces, pending=len(text))
+        lead = next_line(spot.prefix) if shown.finished else ""
+        if not self._may_ask_ahead(request.uri) or lead is None or rest_of_line(spot.suffix).strip():
             return
-        if flow.stream_at(prefix, suffix) or self._cache.get(shown.request.uri, prefix, suffix):
+        if flow.stream_at(spot) or self._recall(spot):
             return
-        spot = Spot(prefix, suffix, lead, shown.text, shown.prefix, shown.suffix)
-        flow.ask_ahead(self._start(flow, shown.request, spot, priority=_AHEAD))
+        flow.ask_ahead(self._start(flow, replace(spot, lead=lead), priority=_AHEAD))
 
     def warm_up(self, uri: str) -> None:
         """Have the service compute the prompt of this document, so that the first key finds it in its cache."""
@@ -262,8 +268,7 @@ class Completer:
         if context == flow.context and self._clock() - flow.asked_at < _COLD_S:
             return
         flow.context, flow.asked_at = context, self._clock()
-        spot = Spot(flow.request.prefix, flow.request.suffix)
-        asked = replace(self._request(flow, flow.request, spot, _WARM), max_tokens=1)
+        asked = replace(self._request(flow, Spot(flow.request), _WARM), max_tokens=1)
         flow.warm(self._fetch_quietly(asked))
 
     def _may_ask_ahead(self, uri: str) -> bool:
@@ -271,26 +276,27 @@ class Completer:
         wanted = settings.enable and settings.ask_ahead
         return bool(wanted and connection.client and not connection.breaker.wait_s and self._load.free)
 
-    def _start(self, flow: Flow, request: Snapshot, spot: Spot, priority: int = 0) -> Stream:
+    def _start(self, flow: Flow, spot: Spot, priority: int = 0) -> Stream:
         """A request to the service; when it ends, what it brought is in the cache."""
         flow.asked_at = self._clock()
-        asked = self._request(flow, request, spot, priority)
+        asked = self._request(flow, spot, priority)
 
         async def fetch(on_text: Callable[[str], None]) -> Completion:
             completion = await (self._fetch_quietly if priority else self._fetch)(asked, on_text)
-            self._keep(request, spot, asked.mode, completion)
+            self._keep(spot, asked.mode, completion)
             return completion
 
         return Stream(spot, fetch, GRACE_S)
 
-    def _request(self, flow: Flow, request: Snapshot, spot: Spot, priority: int) -> CompletionRequest:
+    def _request(self, flow: Flow, spot: Spot, priority: int) -> CompletionRequest:
+        request = spot.request
         if flow.context is None:
             flow.context = self._context(request)
-        prefix, settings = spot.prefix + spot.lead, self._settings_of(request.uri)
+        prefix, suffix, settings = spot.prefix + spot.lead, flow.stable_suffix(spot), self._settings_of(request.uri)
         wanted = "block" if spot.lead and settings.mode == "auto" else settings.mode
         return CompletionRequest(
-            prefix=window_prefix(request.cells_above + prefix, self.budget.prefix),
-            suffix=window_suffix(flow.stable_suffix(spot.suffix) + request.cells_below, self.budget.suffix),
+            prefix=window_prefix(request.cells_above + prefix, self.budget.prefix, request.above),
+            suffix=window_suffix(suffix + request.cells_below, self.budget.suffix),
             path=request.path,
             language=request.language,
             mode=mode_at(prefix, spot.suffix, wanted, request.language),
@@ -301,7 +307,8 @@ class Completer:
             purpose={0: "", _AHEAD: "ahead", _WARM: "warm"}[priority],
         )
 
-    def _keep(self, request: Snapshot, spot: Spot, mode: str, completion: Completion) -> None:
+    def _keep(self, spot: Spot, mode: str, completion: Completion) -> None:
+        request = spot.request
         # Filters look around the cursor, not at all of a large file.
         prefix, suffix = (spot.prefix + spot.lead)[-_SEEN_BY_FILTERS:], spot.suffix[:_SEEN_BY_FILTERS]
         place = Place(prefix, suffix, mode, self._settings_of(request.uri).max_lines, request.language)
@@ -313,7 +320,7 @@ class Completer:
         cached = Cached(
             completion.completion_id, spot.lead + text if text else "", completion.confidence, finished, reason
         )
-        self._cache.put(request.uri, spot.prefix, spot.suffix, cached)
+        self._remember(spot, cached)
 
     async def _fetch(self, request: CompletionRequest, on_text: Callable[[str], None]) -> Completion:
         self._status.busy(+1)
@@ -347,13 +354,13 @@ class Completer:
         return completion
 
 
-def _now(request: Snapshot, text_now: Callable[[], str | None]) -> str:
-    """The prefix by now: with what was typed since. Raises Nothing if the document changed in any other way."""
+def _now(request: Snapshot, text_now: Callable[[], str | None]) -> Spot:
+    """The cursor by now: after what was typed since. Raises Nothing if the document changed in any other way."""
     source = text_now()
-    typed = None if source is None else typed_since(request, source)
+    typed = None if source is None else request.between(source)
     if typed is None:
         raise Nothing("the document was changed while the completion was on its way")
-    return request.prefix + typed
+    return Spot(request, typed)
 
 
 def _shown_by_hand(cached: Cached) -> Cached:

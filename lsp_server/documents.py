@@ -7,12 +7,8 @@ as LSP does: `\\n`, `\\r\\n` and `\\r` only.
 
 from __future__ import annotations
 
-import re
-from array import array
-from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -20,79 +16,64 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument, Workspace
 
+from lsp_server.line_starts import LineStarts
+
 PREFIX_BUDGET = 8000
 SUFFIX_BUDGET = 2000
 # The cut of a long prefix moves by whole steps; the search for a line start after it stays below half a step,
 # so two different cuts are at least STEP - LINE_SEARCH = 1024 characters apart.
 STEP = 2048
 LINE_SEARCH = 1024
+SEEN_BEFORE, SEEN_AFTER = 64 * 1024, 16 * 1024
+"""What of a document a request looks at, in characters on each side: more than the longest windows that are sent."""
 
-_EOL = re.compile(r"\r\n|\n|\r")
 _HASH_COMMENTS = ("python", "r", "julia", "ruby", "shellscript", "bash")
 
 
 class Document(TextDocument):
-    """One open text. Offsets are indices into `source` (code points).
+    """One open text. Offsets are indices into `source` (code points)."""
 
-    The lengths of the lines are kept up to date with each edit: looking for the line ends of a file of 50,000 lines
-    again at each keystroke would block the server for longer than the answer may take.
-    """
-
-    # arrays: 50,000 integers as objects are 2 MB
-    _lengths: array[int] | None = None
-    _starts: array[int] | None = None
+    _starts: LineStarts | None = None
 
     def offset_at_position(self, client_position: types.Position) -> int:
         """Index into `source`; a position past its line's end means the line's end, as LSP defines it."""
         starts = self._line_starts()
         if client_position.line >= len(starts):
             return len(self.source)
-        line = self._line(client_position.line)
+        line = self.source[starts[client_position.line] : self._line_end(client_position.line)]
         return starts[client_position.line] + self._index_in_line(_without_end(line), client_position.character)
 
     def client_position_at_offset(self, offset: int) -> types.Position:
         """Position of an index into `source`, in the units the client asked for."""
         starts = self._line_starts()
-        line = bisect_right(starts, offset) - 1
+        line = starts.line_of(offset)
         text = self.source[starts[line] : offset]
         return types.Position(line, self.position_codec.client_num_units(text))
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
         start = self.offset_at_position(change.range.start)
         end = max(start, self.offset_at_position(change.range.end))
-        self._replace_lengths(start, end, change.text)
-        source = self.source
-        self._source = source[:start] + change.text + source[end:]
+        source, starts = self.source, self._line_starts()
+        first, last = starts.line_of(start), starts.line_of(end)
+        touched = source[starts[first] : start] + change.text + source[end : self._line_end(last)]
+        if touched[:1] == "\n" and source[max(0, starts[first] - 1) : starts[first]] == "\r":
+            self._starts = None  # two line ends become one
+        else:
+            starts.replace(first, last, touched, len(change.text) - (end - start))
+        self._source = "".join((source[:start], change.text, source[end:]))
 
     def _apply_full_change(self, change: types.TextDocumentContentChangeEvent) -> None:
         super()._apply_full_change(change)
-        self._lengths = self._starts = None
-
-    def _replace_lengths(self, start: int, end: int, text: str) -> None:
-        """What replacing `start` to `end` does to the lengths; called before it happens."""
-        starts, lengths = self._line_starts(), self._lengths
-        assert lengths is not None
-        first, last = bisect_right(starts, start) - 1, bisect_right(starts, end) - 1
-        touched = self.source[starts[first] : start] + text + self.source[end : starts[last] + lengths[last]]
         self._starts = None
-        if touched[:1] == "\n" and self.source[: starts[first]].endswith("\r"):
-            self._lengths = None  # two line ends become one
-            return
-        new = _line_lengths(touched)
-        # An empty line after the last line end belongs to the line that follows, if there is one.
-        lengths[first : last + 1] = new if last == len(lengths) - 1 else new[:-1]
 
-    def _line_starts(self) -> array[int]:
+    def _line_starts(self) -> LineStarts:
         if self._starts is None:
-            if self._lengths is None:
-                self._lengths = _line_lengths(self.source)
-            self._starts = array("I", accumulate(self._lengths[:-1], initial=0))
+            self._starts = LineStarts(self.source)
         return self._starts
 
-    def _line(self, index: int) -> str:
+    def _line_end(self, line: int) -> int:
         starts = self._line_starts()
-        assert self._lengths is not None
-        return self.source[starts[index] : starts[index] + self._lengths[index]]
+        return starts[line + 1] if line + 1 < len(starts) else len(self.source)
 
     def _index_in_line(self, line: str, character: int) -> int:
         if line.isascii():
@@ -103,16 +84,6 @@ class Document(TextDocument):
             if units > character:
                 return index
         return len(line)
-
-
-def _line_lengths(text: str) -> array[int]:
-    """The length of each line with its end; the last one has none and may be empty."""
-    if text.count("\r") == text.count("\r\n"):
-        lengths = array("I", (len(line) + 1 for line in text.split("\n")))
-        lengths[-1] -= 1
-        return lengths
-    ends = [0, *(match.end() for match in _EOL.finditer(text)), len(text)]
-    return array("I", (end - start for start, end in pairwise(ends)))
 
 
 def _without_end(line: str) -> str:
@@ -171,10 +142,13 @@ class Mirror(Workspace):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A document as it was when a completion was asked for.
+    """A document as it was around the cursor when a completion was asked for.
 
-    `before` and `after` are the raw text around the cursor. What is sent, cached and shown is `prefix` and
-    `suffix`, with every line end as `\\n`: models are trained on that, and editors turn it back themselves.
+    `before` and `after` are the raw text around the cursor, as far as anybody looks: a copy of all of a large file for
+    each keystroke would cost more time and memory than everything else. `start` characters of the document lie before
+    `before` and `rest` after `after`. What is sent, cached and shown is `prefix` and `suffix`, with every line end as
+    `\\n`: models are trained on that, and editors turn it back themselves. `above` and `below` are `start` and `rest`
+    counted that way.
     """
 
     uri: str
@@ -186,6 +160,10 @@ class Snapshot:
     after: str
     cells_above: str = ""
     cells_below: str = ""
+    start: int = 0
+    rest: int = 0
+    above: int = 0
+    below: int = 0
 
     @cached_property
     def prefix(self) -> str:
@@ -195,24 +173,52 @@ class Snapshot:
     def suffix(self) -> str:
         return normalise(self.after)
 
+    @property
+    def size(self) -> int:
+        """The length of the document."""
+        return self.start + len(self.before) + len(self.after) + self.rest
+
+    def cursor_in(self, source: str) -> int:
+        """Where the cursor is by now if something was typed at it: the text right of it is as it was."""
+        return len(source) - len(self.after) - self.rest
+
+    def between(self, source: str, dropped: int = 0) -> str | None:
+        """What stands in `source` where the cursor was, line ends as `\\n`; None if the document was changed in any
+        other way. The first `dropped` characters right of the cursor are taken to be gone.
+
+        Far from the cursor only lengths are compared.
+        """
+        begin, end = self.start + len(self.before), self.cursor_in(source) + dropped
+        if begin > end or not source.startswith(self.before, self.start):
+            return None
+        return normalise(source[begin:end]) if source.startswith(self.after[dropped:], end) else None
+
 
 def snapshot(
     document: Document, position: types.Position, folders: list[str], cells: tuple[str, str] = ("", "")
 ) -> Snapshot:
     """The state of `document` with the cursor at `position`; `folders` are the workspace's roots, `cells` the text
     of a notebook before and after it."""
-    offset = document.offset_at_position(position)
+    source, offset = document.source, document.offset_at_position(position)
     file = file_of(document.uri)
+    start, stop = max(0, offset - SEEN_BEFORE), min(len(source), offset + SEEN_AFTER)
+    # A line end stays in one piece.
+    start -= source[start - 1 : start + 1] == "\r\n"
+    stop += source[stop - 1 : stop + 1] == "\r\n"
     return Snapshot(
         uri=document.uri,
         version=document.version,
         language=document.language_id or "",
         file=file,
         path=relative_path(file, folders),
-        before=document.source[:offset],
-        after=document.source[offset:],
+        before=source[start:offset],
+        after=source[offset:stop],
         cells_above=cells[0],
         cells_below=cells[1],
+        start=start,
+        rest=len(source) - stop,
+        above=start - source.count("\r\n", 0, start),
+        below=len(source) - stop - source.count("\r\n", stop),
     )
 
 
@@ -221,28 +227,16 @@ def normalise(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def typed_since(request: Snapshot, source: str) -> str | None:
-    """What was typed at the cursor since `request`, or None if the text changed in any other way."""
-    typed = between(source, request.before, request.after)
-    return None if typed is None else normalise(typed)
-
-
-def between(text: str, prefix: str, suffix: str) -> str | None:
-    """What stands between `prefix` and `suffix` in `text`; None if `text` does not begin and end with them."""
-    if len(text) < len(prefix) + len(suffix) or not text.startswith(prefix) or not text.endswith(suffix):
-        return None
-    return text[len(prefix) : len(text) - len(suffix)]
-
-
-def window_prefix(prefix: str, budget: int = PREFIX_BUDGET) -> str:
-    """The end of `prefix` that is sent: at most `budget` characters, beginning at a line where there is one.
+def window_prefix(prefix: str, budget: int = PREFIX_BUDGET, above: int = 0) -> str:
+    """The end of `prefix` that is sent: at most `budget` characters, beginning at a line where there is one; `above`
+    characters stand before `prefix`.
 
     The beginning stays where it is while the prefix grows, for at least 1024 characters: a service can only
     reuse what it computed for the previous keystroke if the beginning of the prompt is the same.
     """
     if len(prefix) <= budget:
         return prefix
-    cut = -(-(len(prefix) - budget) // STEP) * STEP
+    cut = -(-(above + len(prefix) - budget) // STEP) * STEP - above
     newline = prefix.find("\n", cut - 1, cut + LINE_SEARCH - 1)
     return prefix[newline + 1 :] if newline >= 0 else prefix[cut:]
 

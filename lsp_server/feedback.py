@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lsp_server.client import ServiceClient
-from lsp_server.documents import Snapshot, between, normalise
+from lsp_server.documents import Snapshot
 from lsp_server.faults import ServiceFault
 
 log = logging.getLogger(__name__)
@@ -26,12 +26,12 @@ PERSISTED_S = 30.0
 
 @dataclass
 class _Offer:
-    """A completion as it was handed over last: `text` is what was not typed yet, `typed` what has been since."""
+    """A completion as it was handed over last, after `given` had been typed since `request`: `text` is what was not
+    typed yet, `typed` what has been since."""
 
     completion_id: str
-    uri: str
-    before: str
-    after: str
+    request: Snapshot
+    given: str
     text: str
     replaces: int
     typed: str = ""
@@ -67,20 +67,17 @@ class Feedback:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def offered(
-        self, completion_id: str, request: Snapshot, source: str, text: str, replaces: int, wanted: bool = True
+        self, completion_id: str, request: Snapshot, given: str, text: str, replaces: int, wanted: bool = True
     ) -> None:
-        """`text` was handed to the editor last, at the cursor of `request`; the document reads `source`. `wanted` is
+        """`text` was handed to the editor last, at the cursor of `request` after `given` was typed there. `wanted` is
         whether the settings for that document allow reports."""
         told = self._of(completion_id)
         if told is not None:
             told.wanted = wanted
-        cursor = len(source) - len(request.after)
         offer = self._offer
-        if offer is not None and offer.completion_id != completion_id and offer.uri == request.uri:
+        if offer is not None and offer.completion_id != completion_id and offer.request.uri == request.uri:
             self._dismissed(offer)
-        self._offer = _Offer(
-            completion_id, request.uri, normalise(source[:cursor]), normalise(request.after), text, replaces
-        )
+        self._offer = _Offer(completion_id, request, given, text, replaces)
         if not self.client_tells:
             self._cancel_seen()
             self._seen = asyncio.get_running_loop().call_later(SEEN_S, self._show, completion_id)
@@ -88,14 +85,14 @@ class Feedback:
     def changed(self, uri: str, source: str) -> None:
         """A document reads `source` now: what that says about the completion on offer there."""
         offer = self._offer
-        if offer is None or offer.uri != uri:
+        if offer is None or offer.request.uri != uri:
             return
         self._cancel_seen()
-        text = normalise(source)
-        if offer.replaces and text == offer.before + offer.text + offer.after[offer.replaces :]:
+        if offer.replaces and offer.request.between(source, offer.replaces) == offer.given + offer.text:
             self._taken(offer, len(offer.text))
             return
-        typed = between(text, offer.before, offer.after)
+        since = offer.request.between(source)
+        typed = since[len(offer.given) :] if since is not None and since.startswith(offer.given) else None
         if typed is None or not offer.text.startswith(_without_closers(typed, offer.text)):
             self._dismissed(offer)
             self._offer = None
@@ -145,8 +142,7 @@ class Feedback:
         self._report(completion_id, "accepted", len(offer.text) if offer else None)
         if offer is not None:
             self._offer = None
-            check = self._check_persisted
-            asyncio.get_running_loop().call_later(self._persisted_s, check, completion_id, offer.uri, offer.text)
+            asyncio.get_running_loop().call_later(self._persisted_s, self._check_persisted, completion_id, offer)
 
     def _dismissed(self, offer: _Offer) -> None:
         """Something else was typed. What was never seen, taken in part or typed to its end was not dismissed."""
@@ -156,9 +152,9 @@ class Feedback:
         told.ended = True
         self._report(offer.completion_id, "dismissed")
 
-    def _check_persisted(self, completion_id: str, uri: str, text: str) -> None:
+    def _check_persisted(self, completion_id: str, offer: _Offer) -> None:
         """Report if at least half of its lines are still there."""
-        source = self._text_of(uri)
+        source, text = self._text_of(offer.request.uri), offer.text
         lines = [line.strip() for line in text.split("\n") if line.strip()]
         if source is not None and 2 * sum(line in source for line in lines) >= len(lines):
             self._report(completion_id, "persisted", len(text))

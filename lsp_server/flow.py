@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from lsp_server.client import ContextFile
 from lsp_server.documents import Snapshot
+from lsp_server.spot import Spot
 from lsp_server.stream import Stream
 
 _CLOSERS = re.compile(r"[)\]}\"'`]+")
@@ -22,9 +23,7 @@ class Shown:
     """A completion as it was handed to the editor last, and where."""
 
     completion_id: str
-    request: Snapshot
-    prefix: str
-    suffix: str
+    spot: Spot
     text: str
     replaces: int
     finished: bool
@@ -32,7 +31,8 @@ class Shown:
 
 @dataclass
 class Flow:
-    """One open document. `context` and `suffix` stay as they are within a burst of typing."""
+    """One open document. `context` and the suffix (that of the spot `suffix`) stay as they are within a burst of
+    typing."""
 
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
     waiter: asyncio.Task[object] | None = None
@@ -42,17 +42,17 @@ class Flow:
     request: Snapshot | None = None
     asked_at: float = float("-inf")
     context: tuple[ContextFile, ...] | None = None
-    suffix: str | None = None
+    suffix: Spot | None = None
     dwelling: asyncio.TimerHandle | None = None
     warming: asyncio.Task[object] | None = None
     misses: int = 0
     line: int = -1
 
-    def stream_at(self, prefix: str, suffix: str) -> Stream | None:
-        """A stream that may still bring what comes between `prefix` and `suffix`."""
+    def stream_at(self, spot: Spot) -> Stream | None:
+        """A stream that may still bring what comes at `spot`."""
         for stream in (self.stream, *self.ahead):
             if stream is not None and not stream.done:
-                typed = stream.spot.typed(prefix, suffix)
+                typed = stream.spot.typed_until(spot)
                 if typed is not None and stream.agrees(typed):
                     return stream
         return None
@@ -69,7 +69,7 @@ class Flow:
         self.ahead = [stream for stream in self.ahead if stream is but]
 
     def changed(self, source: str) -> None:
-        """The document reads `source` now (line ends as `\\n`): streams that cannot fit any more are aborted."""
+        """The document reads `source` now: streams that cannot fit any more are aborted."""
         for stream in (self.stream, *self.ahead):
             if stream is not None and not stream.done and not stream.possible(source):
                 stream.abort()
@@ -94,27 +94,28 @@ class Flow:
         self.warming = asyncio.ensure_future(fetch)
         self.warming.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    def completed(self, prefix: str) -> bool:
-        """Whether the cursor stands right after a completion that is in the document whole: taken, or typed."""
+    def completed(self, spot: Spot) -> bool:
+        """Whether `spot` is right after a completion that is in the document whole: taken, or typed."""
         shown = self.shown
-        if shown is None or not shown.finished or len(prefix) != len(shown.prefix) + len(shown.text):
+        if shown is None or not shown.finished or spot.prefix_length != shown.spot.prefix_length + len(shown.text):
             return False
-        return prefix[-_TAIL:] == (shown.prefix[-_TAIL:] + shown.text)[-_TAIL:]
+        return spot.prefix[-_TAIL:] == (shown.spot.prefix[-_TAIL:] + shown.text)[-_TAIL:]
 
-    def stable_suffix(self, suffix: str) -> str:
-        """`suffix` as it is sent: without the brackets and quotes that the editor closed within this burst.
+    def stable_suffix(self, spot: Spot) -> str:
+        """The suffix of `spot` as it is sent: without the brackets and quotes that the editor closed within this burst.
 
         In Midfill's prompt format the suffix stands before the prefix, so a changed suffix makes all of the prompt
         be computed again.
         """
         if self.suffix is None:
-            self.suffix = suffix
-        if suffix != self.suffix:
-            closers = _CLOSERS.match(suffix)
-            added = len(suffix) - len(self.suffix)
-            if closers is None or not 0 < added <= closers.end() or suffix[added:] != self.suffix:
-                self.suffix = suffix
-        return self.suffix
+            self.suffix = spot
+        closers = _CLOSERS.match(spot.suffix)
+        added = spot.suffix_length - self.suffix.suffix_length
+        rest, sent = spot.suffix[max(added, 0) :], self.suffix.suffix
+        same = rest.startswith(sent) or sent.startswith(rest)
+        if not same or not 0 <= added <= (closers.end() if closers else 0):
+            self.suffix = spot
+        return self.suffix.suffix
 
     def at_line(self, line: int) -> int:
         """The misses in a row on `line`."""

@@ -28,7 +28,7 @@ def to_popup(
     """
     if answer is None or document is None:
         return types.CompletionList(is_incomplete=True, items=[])
-    cursor = len(document.source) - len(request.after)
+    cursor = request.cursor_in(document.source)
     typed = re.search(r"\w*\Z", document.source[:cursor])
     word = typed[0] if typed else ""
     text = word + answer.text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from lsp_server.documents import file_of
+from lsp_server.documents import Snapshot, file_of
 from lsp_server.ignore import allowed_by, ignored_by
 from lsp_server.ignore_files import IgnoreFiles
 from lsp_server.settings import Settings
@@ -25,10 +25,9 @@ class FileRules:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._ignore_files = IgnoreFiles(clock)
 
-    def refusal(self, uri: str, before: str, after: str, folders: Sequence[str], settings: Settings) -> str | None:
-        """Why no text of the document may be sent, or None. `before` and `after` are its text around the cursor
-        (for a context file, all of it and nothing); `folders` are the workspace's roots, as paths with `/`."""
-        return self.file_refusal(uri, folders, settings) or _content_refusal(before, after)
+    def refusal(self, request: Snapshot, folders: Sequence[str], settings: Settings) -> str | None:
+        """Why no text of the document may be sent, or None; `folders` are the workspace's roots, as paths with `/`."""
+        return self.file_refusal(request.uri, folders, settings) or _content_refusal(request)
 
     def file_refusal(self, uri: str, folders: Sequence[str], settings: Settings) -> str | None:
         """The part of `refusal` that the text has no say in."""
@@ -53,10 +52,10 @@ class FileRules:
         return None
 
 
-def _content_refusal(before: str, after: str) -> str | None:
-    if len(before) + len(after) > LARGEST_CHARS:
+def _content_refusal(request: Snapshot) -> str | None:
+    if request.size > LARGEST_CHARS:
         return f"the file is larger than {LARGEST_CHARS // 1_000_000} million characters"
-    near = before[-_LINES_LOOKED_AT:] + after[:_LINES_LOOKED_AT]
+    near = request.before[-_LINES_LOOKED_AT:] + request.after[:_LINES_LOOKED_AT]
     if "\0" in near:
         return "the file is binary"
     if len(near) > _LONGEST_LINE and max(map(len, near.splitlines())) > _LONGEST_LINE:

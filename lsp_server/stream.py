@@ -5,37 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 
 from lsp_server.answer_stream import Completion
-from lsp_server.documents import between
+from lsp_server.spot import Spot
 
 GRACE_S = 0.3
 """How long a stream that nobody waits for any more goes on. Editors cancel a request at the next keystroke and ask
 again 50 (VS Code) to 200 ms (Neovim) later: often for the rest of the same text."""
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A place that is completed: all text before and after the cursor, line ends as `\\n`.
-
-    `lead` is text that was assumed to be typed first: what the service wrote comes after it. `pending` is a shown
-    completion that has to be accepted before `prefix` is in the document at all; `before` and `after` are then the
-    text around it.
-    """
-
-    prefix: str
-    suffix: str
-    lead: str = ""
-    pending: str = ""
-    before: str = ""
-    after: str = ""
-
-    def typed(self, prefix: str, suffix: str) -> str | None:
-        """What was typed here, if the cursor is now between `prefix` and `suffix`; None if it cannot be."""
-        if suffix != self.suffix or not prefix.startswith(self.prefix):
-            return None
-        return prefix[len(self.prefix) :]
 
 
 class Stream:
@@ -68,11 +44,8 @@ class Stream:
 
     def possible(self, source: str) -> bool:
         """Whether a document that reads `source` (line ends as `\\n`) can still lead to this completion."""
-        typed = between(source, self.spot.prefix, self.spot.suffix)
-        if typed is not None and self.agrees(typed):
-            return True
-        waiting = between(source, self.spot.before, self.spot.after) if self.spot.pending else None
-        return waiting is not None and self.spot.pending.startswith(waiting)
+        typed = self.spot.typed_in(source)
+        return (typed is not None and self.agrees(typed)) or self.spot.awaits_acceptance_in(source)
 
     async def wait(self, typed: str, patience_s: float | None) -> Completion | None:
         """The completion; None as soon as it contradicts `typed`, was aborted, or wrote nothing within `patience_s`.

@@ -47,7 +47,7 @@ class Suggestions:
     async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
         """The completion for `request`; None if there is nothing to show."""
         settings = self._configuration.of(request.uri)
-        refusal = self._rules.refusal(request.uri, request.before, request.after, self._folders(), settings)
+        refusal = self._rules.refusal(request, self._folders(), settings)
         self._status.pause(refusal or self._state(settings))
         if refusal:
             # What it asked for while it was allowed must not be asked again either.
@@ -57,22 +57,25 @@ class Suggestions:
             self._journal.note(request.path, time.monotonic() - arrived, refusal)
             return None
         answer = await self._completer.complete(request, arrived, by_hand, lambda: self._text_of(request.uri))
-        source = self._text_of(request.uri)
+        typed = self._typed(request)
         if answer is not None and not by_hand:
             refusal = await self._quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
-            if self._text_of(request.uri) != source:
+            if self._typed(request) != typed:
                 refusal = "the document was changed before the completion was to be shown"
             if refusal:
                 self._journal.note(request.path, time.monotonic() - arrived, refusal)
                 answer = None
         self._quiet.shown(request.uri, "" if answer is None else answer.completion_id)
-        if answer is not None and source is not None:
-            self._feedback.offered(
-                answer.completion_id, request, source, answer.text, answer.replaces, settings.feedback
-            )
+        if answer is not None and typed is not None:
+            offered = answer.completion_id
+            self._feedback.offered(offered, request, typed, answer.text, answer.replaces, settings.feedback)
             if not self._feedback.client_tells:
-                self._completer.displayed(answer.completion_id)
+                self._completer.displayed(offered)
         return answer
+
+    def _typed(self, request: Snapshot) -> str | None:
+        source = self._text_of(request.uri)
+        return None if source is None else request.between(source)
 
     def focused(self, uri: str) -> None:
         """The user looks at that document now: tell whether it is one that is never sent."""

@@ -91,7 +91,7 @@ async def _complete(document: Document, position: types.Position, settings: Sett
             print(f"midfill-lsp: {connection.unavailable()}", file=sys.stderr)
             return 1
         request = snapshot(document, position, [str(Path.cwd())])
-        refusal = FileRules(time.monotonic).refusal(request.uri, request.before, request.after, [], settings)
+        refusal = FileRules(time.monotonic).refusal(request, [], settings)
         if refusal:
             print(f"midfill-lsp: {refusal}", file=sys.stderr)
             return 0

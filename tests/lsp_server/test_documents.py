@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
+from lsp_server import documents
 from lsp_server.documents import (
     PREFIX_BUDGET,
     SUFFIX_BUDGET,
     Document,
     relative_path,
     snapshot,
-    typed_since,
     window_prefix,
     window_suffix,
 )
+from lsp_server.spot import Spot
 
 TEXT = st.text(st.sampled_from("ab \n\r\té😀\u2028\x0c\x85𝔘"), max_size=40)
 ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
@@ -41,7 +42,7 @@ def inside_a_line_end(text: str, offset: int) -> bool:
 @given(st.data(), TEXT, st.sampled_from(sorted(ENCODINGS)))
 def test_mirror_follows_any_edits_in_any_encoding(data: st.DataObject, text: str, encoding: str) -> None:
     document = Document("file:///a", text, 1, "x", position_codec=PositionCodec(encoding))
-    for _ in range(3):
+    for _ in range(6):
         start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
         if inside_a_line_end(text, start) or inside_a_line_end(text, end):
             continue
@@ -50,6 +51,8 @@ def test_mirror_follows_any_edits_in_any_encoding(data: st.DataObject, text: str
         document.apply_change(types.TextDocumentContentChangePartial(range=where, text=new))
         text = text[:start] + new + text[end:]
         assert document.source == text
+        ends = [match.end() for match in re.finditer("\r\n|\n|\r", text)]
+        assert list(document._line_starts()) == [0, *ends]
 
 
 @settings(max_examples=100, deadline=None)
@@ -81,7 +84,31 @@ def test_typed_text_is_recognised(before: str, after: str, typed: str) -> None:
     if inside_a_line_end(before + after, len(before)):
         return
     taken = snapshot(document, position_of(before + after, len(before), "utf-32"), [])
-    assert typed_since(taken, before + typed + after) == typed.replace("\r\n", "\n").replace("\r", "\n")
+    assert taken.between(before + typed + after) == typed.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT, TEXT, st.lists(TEXT, max_size=4), st.integers(0, 3))
+def test_typed_text_is_recognised_in_a_file_of_which_only_a_part_is_looked_at(
+    before: str, after: str, typed: list[str], start: int
+) -> None:
+    """Between two requests as well as between a request and the document."""
+    start = min(start, len(typed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "SEEN_BEFORE", 200)
+        patch.setattr(documents, "SEEN_AFTER", 7)
+        before = "above\r\n" * 30 + before
+        taken = []
+        for text in itertools.accumulate(typed, initial=before):
+            document = Document("file:///a", text + after, 1, "x", position_codec=PositionCodec("utf-32"))
+            if inside_a_line_end(text + after, len(text)):
+                return
+            taken.append(snapshot(document, position_of(text + after, len(text), "utf-32"), []))
+    first, last = taken[start], taken[-1]
+    assert first.size == len(before + after) + len("".join(typed[:start]))
+    since = documents.normalise("".join(typed[start:]))
+    assert first.between(document.source) == Spot(first).typed_until(Spot(last)) == since
+    assert Spot(first, since).typed_until(Spot(last)) == Spot(first, since).typed_in(document.source) == ""
 
 
 LINES = st.lists(st.text(st.sampled_from("xy "), max_size=90), min_size=40, max_size=400).map("\n".join)

@@ -132,7 +132,7 @@ async def test_what_is_still_there_later_has_persisted(later: str | None, persis
     reports = Reports()
     feedback = Feedback(lambda: reports, lambda uri: later, persisted_s=0.01)  # type: ignore[arg-type, return-value]
     request = Snapshot("u", 1, "python", "f.py", "f.py", "x = ", "\n")
-    feedback.offered("cmpl-1", request, "x = \n", "total\ny = 2", 0)
+    feedback.offered("cmpl-1", request, "", "total\ny = 2", 0)
     feedback.changed("u", "x = total\ny = 2\n")
     await asyncio.sleep(0.05)
     assert reports.events == ["shown", "accepted", *(["persisted"] if persisted else [])]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lsp_server.documents import Document, Snapshot, snapshot
 from lsp_server.safety import LARGEST_CHARS, FileRules
 from lsp_server.settings import Settings
 from tests.lsp_server.conftest import Editor
@@ -26,7 +27,13 @@ def project(tmp_path: Path) -> Path:
 
 
 def refusal(file: Path, *folders: Path, settings: Settings = Settings(), text: str = "x = 1\n") -> str | None:  # noqa: B008
-    return FileRules(Clock()).refusal(file.as_uri(), text, "", [folder.as_posix() for folder in folders], settings)
+    return FileRules(Clock()).refusal(request_in(file.as_uri(), text), [f.as_posix() for f in folders], settings)
+
+
+def request_in(uri: str, text: str) -> Snapshot:
+    """A request at the end of `text`."""
+    document = Document(uri, text, 1, "python")
+    return snapshot(document, document.client_position_at_offset(len(text)), [])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,7 @@ def test_nothing_outside_of_the_open_folders(project: Path, tmp_path: Path) -> N
     assert "outside" in str(refusal(outside, project))
     assert refusal(outside) is None, "no folder is open: a single file"
     assert refusal(outside, project, settings=Settings(outside_workspace=True)) is None
-    assert FileRules(Clock()).refusal("untitled:Untitled-1", "x", "", [str(project)], Settings()) is None
+    assert FileRules(Clock()).refusal(request_in("untitled:Untitled-1", "x"), [str(project)], Settings()) is None
 
 
 @pytest.mark.parametrize(
