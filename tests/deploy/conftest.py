@@ -1,0 +1,91 @@
+"""One cluster for all drills of a test run: starting it takes longer than most of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.cluster.cluster import Cluster
+from deploy.cluster.processes import Nginx, Replica, free_port
+from deploy.cluster.programs import Missing
+from tests.deploy.editors import Editors
+
+
+class Drilled(Cluster):
+    """The cluster with what the drills ask it."""
+
+    key: str
+    admin_key: str
+
+    def client(self, key: str | None = None, url: str | None = None, **options: Any) -> httpx.AsyncClient:
+        """Talks to nginx (or `url`) over TLS, with the team's key or another one."""
+        trust = ssl.create_default_context(cafile=str(self.certificate))
+        headers = {"Authorization": f"Bearer {self.key if key is None else key}"}
+        return httpx.AsyncClient(
+            base_url=url or self.url, verify=trust, headers=headers, timeout=60, trust_env=False, **options
+        )
+
+    def editors(self, count: int, **options: Any) -> Editors:
+        """People who type, through nginx."""
+        return Editors(self.url, self.certificate, self.key, count, **options)
+
+    def accesses(self) -> list[dict[str, Any]]:
+        """The access log of nginx."""
+        return [json.loads(line) for line in self.nginx.access_log.read_text().splitlines()]
+
+    def metrics(self, replica: Replica) -> dict[str, float]:
+        """The values of a replica's metrics by name with labels."""
+        headers = {"Authorization": f"Bearer {self.admin_key}"}
+        page = httpx.get(f"{replica.url}/metrics", headers=headers, timeout=30, trust_env=False).text
+        lines = [line.rpartition(" ") for line in page.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}
+
+    def another_nginx(self, **settings: str) -> tuple[str, Nginx]:
+        """One more, not started yet, on ports of its own: (its URL, it)."""
+        port = free_port()
+        own = {"MIDFILL_LISTEN": f"127.0.0.1:{port}", "MIDFILL_OPERATOR_LISTEN": f"127.0.0.1:{free_port()}"}
+        folder = self.folder / f"nginx-{port}"
+        folder.mkdir()
+        nginx = Nginx(folder, {**self.nginx.settings, **own, **settings})
+        self._open.callback(nginx.stop)
+        return f"https://127.0.0.1:{port}", nginx
+
+
+@pytest.fixture(scope="session")
+def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
+    try:
+        with Drilled(tmp_path_factory.mktemp("cluster") / "state") as cluster:
+            cluster.key = cluster.new_key("team")
+            cluster.admin_key = cluster.new_key("operator", "complete,events,metrics,admin")
+            yield cluster
+    except Missing as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+async def cluster(running_cluster: Drilled) -> AsyncIterator[Drilled]:
+    """With its three replicas up, before and after the test."""
+    yield running_cluster
+    for replica in running_cluster.replicas:
+        if not replica.running:
+            replica.start(wait=False)
+    for replica in running_cluster.replicas:
+        replica.wait_until_ready()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate and its key."""
+    from deploy.cluster.cluster import make_certificate
+
+    make_certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    return tmp_path / "tls.crt", tmp_path / "tls.key"
