@@ -17,6 +17,8 @@ from deploy.cluster.processes import Nginx, Replica, free_port
 from deploy.cluster.programs import Missing
 from tests.deploy.editors import Editors
 
+pytest.register_assert_rewrite(*(f"tests.deploy.drill_{name}" for name in ("access", "failures", "rollout", "backup")))
+
 
 class Drilled(Cluster):
     """The cluster with what the drills ask it."""
@@ -32,13 +34,13 @@ class Drilled(Cluster):
             base_url=url or self.url, verify=trust, headers=headers, timeout=60, trust_env=False, **options
         )
 
-    def editors(self, count: int, **options: Any) -> Editors:
+    def editors(self, count: int, url: str | None = None, **options: Any) -> Editors:
         """People who type, through nginx."""
-        return Editors(self.url, self.certificate, self.key, count, **options)
+        return Editors(url or self.url, self.certificate, self.key, count, **options)
 
-    def accesses(self) -> list[dict[str, Any]]:
+    def accesses(self, nginx: Nginx | None = None) -> list[dict[str, Any]]:
         """The access log of nginx."""
-        return [json.loads(line) for line in self.nginx.access_log.read_text().splitlines()]
+        return [json.loads(line) for line in (nginx or self.nginx).access_log.read_text().splitlines()]
 
     def metrics(self, replica: Replica) -> dict[str, float]:
         """The values of a replica's metrics by name with labels."""
