@@ -47,7 +47,7 @@ def render(
     return path
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write Prometheus's configuration for one machine.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--target", action="append", required=True, metavar="HOST:PORT", help="a replica; repeatable")
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--alertmanager", metavar="HOST:PORT")
     parser.add_argument("--key-file", type=Path, help="file with an API key of the scope metrics")
     parser.add_argument("--runbooks", default=_RUNBOOKS, metavar="URL", help="where deploy/runbooks/ can be read")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     path = render(
         options.folder,
         options.target,

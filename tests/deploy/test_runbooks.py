@@ -2,11 +2,13 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from deploy import cost
+from deploy.monitoring.render import main as render
 from inference_service.__main__ import main as serve
 from inference_service.api.openapi import document
 from inference_service.app import create_app
@@ -18,8 +20,9 @@ from tests.deploy.promql import OTHERS, RULES, names
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "deploy" / "runbooks").glob("*.md"))
 TEXTS = {path.name: path.read_text() for path in PAGES}
+WITH_EVENING = TEXTS | {"operations.md": (ROOT / "docs" / "operations.md").read_text()}
 # of the system, nothing of ours
-FOREIGN = {"amtool", "dmesg", "echo", "head", "grep", "nginx", "nvidia-smi", "openssl", "psql", "redis-cli"}
+FOREIGN = {"amtool", "dmesg", "echo", "export", "nginx", "nvidia-smi", "openssl", "psql", "python3", "redis-cli"}
 
 
 def anchors(text: str) -> set[str]:
@@ -102,17 +105,27 @@ def test_the_commands_name_what_exists(capsys):
             assert all(word in told for word in words if word.startswith("--")), said
         elif words[:3] == ["python", "-m", "deploy.cost"]:
             cost.main(words[3:])
+        elif words[:3] == ["python", "-m", "deploy.monitoring.render"]:
+            told = help_of(render, [], capsys)
+            assert all(word in told for word in words if word.startswith("--")), said
+        elif program == "locust" or program.startswith("deploy/"):
+            assert all((ROOT / word).exists() for word in words if word.startswith("deploy/")), said
+        elif program == ".venv/bin/pip":
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            assert words[-1].strip(".[]") in extras, said
+        elif program == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), said
         else:
             assert program in FOREIGN, said
     assert tried > {"curl", "promtool", "midfill-serve", "midfill-lsp", "python"}
 
 
 def test_options_and_metrics_in_the_text_exist(capsys):
-    told = help_of(serve, [], capsys) + help_of(serve, ["keys", "create"], capsys)
+    told = help_of(serve, [], capsys) + help_of(serve, ["keys", "create"], capsys) + help_of(render, [], capsys)
     metrics = (ROOT / "docs" / "metrics.md").read_text()
-    for name, text in TEXTS.items():
+    for name, text in WITH_EVENING.items():
         prose = re.sub(r"```sh\n.*?```", "", text, flags=re.DOTALL)
         for option in re.findall(r"`(--[a-z][a-z-]+)", prose):
-            assert option in told or option == "--gpus", f"{name}: {option}"
+            assert option in told or option in ("--gpus", "--smoke"), f"{name}: {option}"
         for metric in re.findall(r"`(midfill_\w+)", prose):
             assert f"`{metric}`" in metrics, f"{name}: {metric}"
