@@ -49,7 +49,7 @@ say "1/7 collect"
 train collect --folder "$code" --hold-out "$measured" --out "$work/corpus"
 
 say "2/7 tokenizer and token shards"
-train tokenizer --init inference_service/bundled/nano --data "$work/data"
+train tokenizer --init inference_service/bundled/nano --corpus "$work/corpus" --data "$work/data"
 train prepare --corpus "$work/corpus" --data "$work/data"
 
 say "3/7 fine-tune the bundled model"
@@ -58,7 +58,7 @@ if $smoke; then
     recipe=$work/smoke.toml holes=10 options=(--eager --threads 1)
     sed -e 's/^total_tokens = .*/total_tokens = 8_192/' -e 's/^batch_tokens = .*/batch_tokens = 2048/' \
         -e 's/^row_tokens = .*/row_tokens = 256/' -e 's/^warmup_steps = .*/warmup_steps = 1/' \
-        -e 's/^head_tokens = .*/head_tokens = 1024/' training/recipes/finetune.toml >"$recipe"
+        -e 's/^head_tokens = .*/head_tokens = 1024/' -e 's/^adam_lr = .*/adam_lr = 0.00003/' training/recipes/finetune.toml >"$recipe"
 fi
 train train "$recipe" --init inference_service/bundled/nano --data "$work/data" --out "$work/run" "${options[@]}"
 

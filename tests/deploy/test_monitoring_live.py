@@ -17,6 +17,8 @@ from tests.deploy.monitored import command, running, wait_for
 from tests.deploy.promql import OTHERS, RULES, names
 from tests.inference_service.registry.conftest import write_version
 
+pytestmark = pytest.mark.timeout(240)  # they wait for other programs
+
 DASHBOARDS = {path.name: json.loads(path.read_text()) for path in sorted((HERE / "dashboards").glob("*.json"))}
 PANELS = [(name, panel) for name, board in DASHBOARDS.items() for panel in board["panels"] if panel["type"] != "row"]
 QUERIES = [(f"{name}: {panel['title']}", target) for name, panel in PANELS for target in panel["targets"]]
@@ -112,7 +114,6 @@ def test_every_metric_that_rules_and_panels_name_is_exported(stack):
     assert not unknown
 
 
-@pytest.mark.timeout(240)
 def test_every_panel_shows_something(stack):
     def without_data() -> set[str]:
         return {
@@ -146,7 +147,6 @@ def test_the_panels_about_teams_read_the_database(stack):
         assert any("drill" in map(str, row) for row in found), title
 
 
-@pytest.mark.timeout(240)
 def test_an_alert_fires_on_a_lost_redis_and_clears(stack):
     def told(status: str) -> list:
         return [
