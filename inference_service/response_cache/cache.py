@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache, TTLCache
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from inference_service.logs import log
 from inference_service.response_cache.entry import Entry
 from inference_service.response_cache.keys import Keys
 from inference_service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 _OVERHEAD = 300  # bytes that Python needs for an entry besides its value, about
 _REDIS_TIMEOUT_S = 0.05  # longer, and computing it would be the faster way
@@ -41,18 +40,9 @@ class ResponseCache:
         self._redis: Redis | None = None
         self._paused_until = 0.0
         self._counts = dict.fromkeys(("queries", "hits", "typed_hits", "faults"), 0)
+        self._faults: tuple[type[Exception], ...] = ()
         if redis_url:
-            try:
-                self._redis = Redis.from_url(
-                    redis_url,
-                    socket_timeout=_REDIS_TIMEOUT_S,
-                    socket_connect_timeout=_REDIS_TIMEOUT_S,
-                    retry=Retry(NoBackoff(), 0),
-                )
-            except ValueError:
-                raise SettingsError(
-                    "redis must be redis://, rediss:// or unix:// with host, port and database"
-                ) from None
+            self._redis, self._faults = _connect(redis_url)
 
     async def find(self, keys: Keys) -> tuple[int, Entry] | None:
         """The answer to the request, or to what it was the fewest characters before: those characters, the answer."""
@@ -66,7 +56,7 @@ class ResponseCache:
             return None
         try:
             values = await self._redis.mget([_PREFIX + keys.at(typed) for typed in range(keys.most_typed + 1)])
-        except (RedisError, OSError, TimeoutError) as error:
+        except self._faults as error:
             self._fault(error)
             return None
         for typed, value in enumerate(values):
@@ -90,7 +80,7 @@ class ResponseCache:
             return
         try:
             await self._redis.set(_PREFIX + key, data, px=int(self._ttl_s * 1000))
-        except (RedisError, OSError, TimeoutError) as error:
+        except self._faults as error:
             self._fault(error)
 
     def count(self, *, hit: bool, typed: bool) -> None:
@@ -119,3 +109,24 @@ class ResponseCache:
         self._counts["faults"] += 1
         self._paused_until = time.monotonic() + _PAUSE_S
         log("response cache goes on without Redis", level=logging.WARNING, reason=type(error).__name__)
+
+
+def _connect(url: str) -> tuple[Redis, tuple[type[Exception], ...]]:
+    """A client, and what it raises when Redis is gone. The library is for clusters, and only there installed."""
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+    except ImportError:
+        raise SettingsError('the Redis client is missing: pip install "midfill[cluster]"') from None
+    try:
+        client = Redis.from_url(
+            url,
+            socket_timeout=_REDIS_TIMEOUT_S,
+            socket_connect_timeout=_REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        raise SettingsError("redis must be redis://, rediss:// or unix:// with host, port and database") from None
+    return client, (RedisError, OSError, TimeoutError)
