@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ Choice = dict[int, str]
 
 SIZES = (1, 4, 8, 16, 32, 64, 128, 256)  # tokens of a step
 _CLEARLY = 0.8  # a less precise way has to take less than this share of the time
+_ABANDONED_S = 60.0  # a file that is being written is younger
 _FORMAT = 1  # of the file, and of what the kernels do
 
 log = logging.getLogger(__name__)
@@ -86,13 +88,25 @@ def remembered(ways: Mapping[str, Compute], config: GPTConfig, folder: Path | No
         pass  # never measured, or a file that something else wrote
     choice = measure(ways, config)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"choice": choice} | key, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        _keep(path, json.dumps({"choice": choice} | key, indent=1) + "\n")
     except OSError as error:
         log.debug("the measured choice of kernels is not kept: %s", error)
     return choice
+
+
+def _keep(path: Path, text: str) -> None:
+    """Replace the file as a whole, and sweep up what processes have left that were killed in the middle of this."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob("kernels-*"):
+        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+            if left.suffix != ".json" and time.time() - left.stat().st_mtime > _ABANDONED_S:
+                left.unlink()
+    part = path.with_suffix(f".{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

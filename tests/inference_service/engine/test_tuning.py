@@ -1,5 +1,7 @@
 """The choice of kernels is measured once a machine, model shape and version, and kept in the user's cache."""
 
+import errno
+import os
 import time
 
 import pytest
@@ -56,3 +58,24 @@ def test_a_context_that_needs_too_much_memory_is_served_in_part_and_says_so(tiny
     assert runner.context_length < 512
     assert runner.cache_tokens >= runner.context_length
     assert "of the model's 512 tokens of context" in caplog.text
+
+
+def test_what_a_killed_process_left_half_written_is_swept_up(tmp_path):
+    old, fresh = tmp_path / "kernels-0123.41", tmp_path / "kernels-0123.42"
+    for path in (old, fresh):
+        path.write_text('{"choi')
+    os.utime(old, (0, 0))
+    tuning.remembered({"one": lambda work, pool: None}, CONFIG, tmp_path)
+    assert not old.exists(), "nobody writes it any more"
+    assert fresh.exists(), "another process may be at it"
+    assert len(list(tmp_path.glob("kernels-*.json"))) == 1
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(path, text, **_):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_text", full)
+    assert tuning.remembered({"one": lambda work, pool: None}, CONFIG, tmp_path)
+    assert list(tmp_path.iterdir()) == []
