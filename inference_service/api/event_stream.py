@@ -59,7 +59,7 @@ class EventStream(Response):
                         await _write(send, map(self._event, echoes))
                 await _write(send, self._take(batch))
         request_fields(scope).update(shapes.log_json(answer.sums))
-        last = []
+        last: list[bytes] = []
         if answer.held:
             parts = answer.parts()
             parts[-1] |= answer.totals()

@@ -44,8 +44,9 @@ class Run:
     """
 
     def __init__(self, service: Service, http: Request, requests: Sequence[CompletionRequest]) -> None:
-        self.id = requests[0].id
-        self.session = requests[0].session
+        self.first = requests[0]  # alone carries the session
+        self.id = self.first.id
+        self.session = self.first.session
         self.deployment: Deployment  # the version of all its completions, chosen on admission
         self.slots = min(len(requests), MAX_SLOTS, service.settings.max_queue)
         self.reservation = Reservation(0, 0, 0)

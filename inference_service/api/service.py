@@ -128,7 +128,7 @@ class Service:
         except Saturated as full:
             raise unavailable("saturated", str(full), full.retry_after_s) from None
         self._runs[run.id] = run
-        run.deployment = self.backend.choose(run.session)
+        run.deployment = self.backend.choose(run.first)
         run.deployment.acquire()
         if run.session:
             older = self._sessions.pop(run.session, None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference_service.backends.base import ModelCard
 from inference_service.engine.request import Chunk, CompletionRequest
-from inference_service.model.location import resolve
+from inference_service.model.location import BadModel, resolve
 
 if TYPE_CHECKING:
     from inference_service.engine.engine import Engine
@@ -33,8 +33,10 @@ class LocalBackend:
         """Load, check and warm up. Raises BadModel or ValueError (device)."""
         self._engine = await asyncio.to_thread(self._load)
         suffix = _WARM_UP.suffix if self._card.supports_suffix else None
-        async for _ in self.complete(dataclasses.replace(_WARM_UP, suffix=suffix)):
-            pass
+        async for chunk in self.complete(dataclasses.replace(_WARM_UP, suffix=suffix)):
+            if chunk.finish_reason == "error":
+                await self.stop()
+                raise BadModel(f"{self._path} cannot complete anything: {chunk.error}")
 
     def _load(self) -> Engine:
         # late, because they bring torch: the service answers /livez meanwhile

@@ -7,11 +7,19 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from inference_service.engine.request import CompletionRequest
 from inference_service.registry.statistics import Arm, Limits, verdict
 
 _DEFAULT_LIMITS = Limits()
 Kind = Literal["shadow", "canary"]
 _RECOMPUTE = 20  # completions of the control between two looks at its 95th percentile
+
+
+def subject(request: CompletionRequest) -> str:
+    """Who or what is in or out as a whole: the document, else the user, else this request alone."""
+    if request.session is not None:
+        return request.session
+    return f"user {request.tenant} {request.user}" if request.user else request.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,9 @@ class Experiment:
     percent: float
     limits: Limits = _DEFAULT_LIMITS
 
-    def includes(self, session: str) -> bool:
-        """Always the same for a session, and a session that is in stays in when `percent` rises."""
-        digest = hashlib.sha256(f"{self.version}\0{session}".encode()).digest()
+    def includes(self, subject: str) -> bool:
+        """Always the same for a subject, and one that is in stays in when `percent` rises."""
+        digest = hashlib.sha256(f"{self.version}\0{subject}".encode()).digest()
         return int.from_bytes(digest[:8]) / 2**64 * 100 < self.percent
 
     def to_json(self) -> dict[str, Any]:

@@ -7,8 +7,12 @@ import os
 
 import fsspec
 import pytest
+import torch
 
+from inference_service.backends.local import LocalBackend
 from inference_service.model import directory
+from inference_service.model.gpt import GPT
+from inference_service.model.location import BadModel
 from inference_service.registry.errors import ModelRefused, RolloutFault
 from inference_service.registry.store import ModelStore
 from inference_service.settings import SettingsError
@@ -68,6 +72,32 @@ async def test_a_model_that_writes_something_else_than_when_published_is_refused
     refused = await service.activate(directory.load(golden.parent).version)
     assert refused.status_code == 409 and "golden self-test" in refused.json()["error"]["message"]
     assert await service.version() == base
+
+
+def write_nan_model(path, like):
+    loaded = directory.load(like)
+    model = GPT(loaded.config)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.fill_(float("nan"))
+    directory.write(path, model, loaded.tokenizer, [], "# nothing but NaN\n", {})
+
+
+async def test_a_model_that_cannot_complete_anything_is_refused_though_it_has_no_golden_texts(
+    here, store, tiny_model_dir
+):
+    write_nan_model(store.path / "nan", tiny_model_dir)
+    service = await here()
+    base = await service.version()
+    refused = await service.activate(directory.load(store.path / "nan").version)
+    assert refused.status_code == 409 and "cannot complete anything" in refused.json()["error"]["message"]
+    assert await service.version() == base
+
+
+async def test_a_first_model_that_cannot_complete_anything_is_never_ready(tiny_model_dir, tmp_path):
+    write_nan_model(tmp_path / "nan", tiny_model_dir)
+    with pytest.raises(BadModel, match="cannot complete anything"):
+        await LocalBackend(str(tmp_path / "nan"), device="cpu", threads=1).start()
 
 
 async def test_of_two_activations_at_once_one_wins(here, store):
@@ -147,6 +177,14 @@ def test_versions_from_far_away_are_copied_once_and_checked(remote, store, tmp_p
     assert [item.name for item in (tmp_path / "cache").iterdir()] == [], "nothing half copied is left"
     far.write_state({"active": store.two})
     assert far.read_state() == {"active": store.two}
+
+
+def test_a_folder_may_be_named_by_its_url(store, tmp_path):
+    """As a mounted volume is: its versions are used where they lie."""
+    volume = ModelStore(f"file://{store.path}", tmp_path / "cache")
+    assert volume.fetch(store.one) == store.path / "one" and not (tmp_path / "cache").exists()
+    volume.write_state({"active": store.one})
+    assert volume.read_state() == ModelStore(str(store.path), tmp_path / "cache").read_state() == {"active": store.one}
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(remote, store, tmp_path, monkeypatch):
