@@ -122,6 +122,7 @@ class CompleteAnswer(_Answer):
     latency_ms: float = Field(description="receipt of the request to the answer")
     id: str
     model: str
+    filtered: Filtered | None = Field(None, description="where filters were asked for")
 
 
 class BatchAnswer(_Answer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +21,7 @@ from inference_service.api.schemas import BatchBody, CompleteBody
 from inference_service.api.service import Service
 from inference_service.engine.request import CompletionRequest
 from inference_service.logs import request_fields
+from inference_service.output_filters.pipeline import judge
 
 router = new_router()
 _EXAMPLE = {"code": "def add(a, b):\n    return ", "max_tokens": 8, "temperature": 0}
@@ -31,8 +32,7 @@ async def complete(request: Request) -> Response:
     """`{code, suffix?, max_tokens, temperature, top_k}` → `{completion, tokens, latency_ms, id, model}`."""
     service: Service = request.app.state.service
     service.require_ready()
-    wanted = _wanted(service, await read_object(request), request.scope["midfill.principal"].tenant, where="")
-    (item,) = await _complete(service, request, [wanted])
+    (item,) = await _complete(service, request, [_wanted(service, request, await read_object(request), where="")])
     if isinstance(item, ApiError):
         if item.param == "prompt":  # as the backend's side calls it
             item.param = "code"
@@ -46,15 +46,13 @@ async def complete_batch(request: Request) -> Response:
     service: Service = request.app.state.service
     service.require_ready()
     body = parse(BatchBody, await read_object(request))
-    checked: list[CompletionRequest | ApiError] = []
+    checked: list[_Wanted | ApiError] = []
     for position, item in enumerate(body.requests):
         try:
-            checked.append(
-                _wanted(service, item, request.scope["midfill.principal"].tenant, where=f"requests[{position}].")
-            )
+            checked.append(_wanted(service, request, item, where=f"requests[{position}]."))
         except ApiError as error:
             checked.append(error)
-    good = [item for item in checked if isinstance(item, CompletionRequest)]
+    good = [item for item in checked if isinstance(item, _Wanted)]
     done = iter(await _complete(service, request, good) if good else [])
     results = []
     for position, asked in enumerate(checked):
@@ -67,7 +65,12 @@ async def complete_batch(request: Request) -> Response:
     return JsonResponse({"results": results})
 
 
-def _wanted(service: Service, value: Any, tenant: str, where: str) -> CompletionRequest:
+class _Wanted(NamedTuple):
+    request: CompletionRequest
+    filtered: bool
+
+
+def _wanted(service: Service, http: Request, value: Any, where: str) -> _Wanted:
     body = parse(CompleteBody, value, where=where)
     try:
         check_limits(service, (body.code,), body.suffix, body.max_tokens, names=("code", "suffix"))
@@ -75,22 +78,21 @@ def _wanted(service: Service, value: Any, tenant: str, where: str) -> Completion
         error.param = where + (error.param or "")
         error.message = where + error.message
         raise
-    return CompletionRequest(
+    wanted = CompletionRequest(
         prompt=body.code,
         suffix=body.suffix,
         max_tokens=body.max_tokens,
         temperature=body.temperature,
         top_k=body.top_k,
-        tenant=tenant,
+        tenant=http.scope["midfill.principal"].tenant,
     )
+    return _Wanted(wanted, body.midfill.filters)
 
 
-async def _complete(
-    service: Service, request: Request, wanted: list[CompletionRequest]
-) -> list[dict[str, Any] | ApiError]:
-    run = Run(service, request, wanted)
+async def _complete(service: Service, request: Request, wanted: list[_Wanted]) -> list[dict[str, Any] | ApiError]:
+    run = Run(service, request, [item.request for item in wanted])
     fields = request_fields(request.scope)
-    fields.update(completion=run.id, prompt_chars=sum(len(item.prompt) for item in wanted))
+    fields.update(completion=run.id, prompt_chars=sum(len(item.request.prompt) for item in wanted))
     results = [Result() for _ in wanted]
     failures: dict[int, ApiError] = {}
     async with run:
@@ -107,13 +109,29 @@ async def _complete(
     latency_ms = round((time.monotonic() - request.scope["midfill.received"]) * 1000, 2)
     name = service.backend.model.name
     return [
-        failures.get(index)
-        or {
-            "completion": result.text,
-            "tokens": result.stats.completion_tokens,
-            "latency_ms": latency_ms,
-            "id": asked.id,
-            "model": name,
-        }
+        failures.get(index) or _answer(asked, result, latency_ms, name)
         for index, (asked, result) in enumerate(zip(wanted, results, strict=True))
     ]
+
+
+def _answer(asked: _Wanted, result: Result, latency_ms: float, model: str) -> dict[str, Any]:
+    answer = {
+        "completion": result.text,
+        "tokens": result.stats.completion_tokens,
+        "latency_ms": latency_ms,
+        "id": asked.request.id,
+        "model": model,
+    }
+    if not asked.filtered:
+        return answer
+    verdict = judge(
+        result.text,
+        before=asked.request.prompt,
+        after=asked.request.suffix or "",
+        language="",  # the short form does not tell it
+        mean_logprob=result.stats.mean_logprob,
+    )
+    return answer | {
+        "completion": verdict.text,
+        "filtered": {"reasons": list(verdict.reasons), "syntax": verdict.syntax},
+    }

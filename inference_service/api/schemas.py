@@ -37,6 +37,11 @@ def _integral(value: Any) -> Any:
 
 
 Int = Annotated[int, BeforeValidator(_integral)]
+# Limits of what may be absent stand inside of `| None`, and before a validator of ours: elsewhere pydantic keeps them
+# too, but the document does not tell them.
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(_integral)]
+Logprobs = Annotated[int, Field(ge=0, le=5), BeforeValidator(_integral)]
+AcceptedChars = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_integral)]
 Text = Annotated[str, AfterValidator(_well_formed)]
 Stop = Annotated[Text, Field(min_length=1, max_length=256)]
 
@@ -63,6 +68,15 @@ class MidfillOptions(_Body):
     """What OpenAI's API has no field for and what changes the text that comes."""
 
     filters: bool = False
+
+
+Options = Annotated[
+    MidfillOptions,
+    Field(
+        title="`filters` cuts repetition and text that the suffix has, drops secrets and what the model doubts",
+        description="an object with filters, which is true or false",
+    ),
+]
 
 
 class CompletionBody(_Body):
@@ -116,13 +130,9 @@ class CompletionBody(_Body):
         title="`include_usage` adds a last chunk with the usage and no choices",
         description="an object with include_usage, which is true or false",
     )
-    seed: Int | None = Field(
-        None, ge=-(2**63), lt=2**63, title="the same request gives the same answer", description="an integer of 64 bits"
-    )
-    logprobs: Int | None = Field(
+    seed: Seed | None = Field(None, title="the same request gives the same answer", description="an integer of 64 bits")
+    logprobs: Logprobs | None = Field(
         None,
-        ge=0,
-        le=5,
         title="log probabilities of the tokens; from 1 on with `top_logprobs` of the chosen ones",
         description="an integer from 0 to 5",
     )
@@ -131,17 +141,16 @@ class CompletionBody(_Body):
         title="repeat the prompt before the completion; without log probabilities of its own",
         description="true or false",
     )
-    user: Text | None = Field(
+    user: Annotated[Text, Field(max_length=256)] | None = Field(
         None,
-        max_length=256,
         title="who types; engine time is dealt fairly among users",
         description="a string of at most 256 characters",
     )
-    path: Text | None = Field(
-        None, max_length=1024, title="path of the file", description="a string of at most 1024 characters"
+    path: Annotated[Text, Field(max_length=1024)] | None = Field(
+        None, title="path of the file", description="a string of at most 1024 characters"
     )
-    language: Text | None = Field(
-        None, max_length=64, title="language of the file", description="a string of at most 64 characters"
+    language: Annotated[Text, Field(max_length=64)] | None = Field(
+        None, title="language of the file", description="a string of at most 64 characters"
     )
     context: list[ContextItem] = Field(
         default_factory=list,
@@ -154,27 +163,19 @@ class CompletionBody(_Body):
         title='"line" ends before the break, "block" when the indentation leaves the block, auto is up to the model',
         description="auto, line or block",
     )
-    session: Text | None = Field(
+    session: Annotated[Text, Field(min_length=1, max_length=256)] | None = Field(
         None,
-        min_length=1,
-        max_length=256,
         title="names the document: a newer request ends the older one; also as the header X-Midfill-Session",
         description="a string of 1 to 256 characters",
     )
-    deadline_ms: float | None = Field(
+    deadline_ms: Annotated[float, Field(ge=1, le=600_000)] | None = Field(
         None,
-        ge=1,
-        le=600_000,
         title="what is there by then is returned, in whole lines",
         description="a number from 1 to 600000",
     )
     priority: Int = Field(0, ge=-100, le=100, title="smaller goes first", description="an integer from -100 to 100")
 
-    midfill: MidfillOptions = Field(
-        MidfillOptions(),
-        title="`filters` cuts repetition and text that the suffix has, drops secrets and what the model doubts",
-        description="an object with filters, which is true or false",
-    )
+    midfill: Options = MidfillOptions()
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -206,6 +207,7 @@ class CompleteBody(_Body):
         title="sample among the k likeliest tokens",
         description="an integer from 0 (off) to 1000000",
     )
+    midfill: Options = MidfillOptions()
 
 
 class BatchBody(_Body):
@@ -228,8 +230,8 @@ class EventBody(_Body):
     event: Literal["shown", "accepted", "partially_accepted", "dismissed", "persisted"] = Field(
         title="what happened", description="shown, accepted, partially_accepted, dismissed or persisted"
     )
-    accepted_chars: Int | None = Field(
-        None, ge=0, le=1_000_000, title="characters that were taken", description="an integer from 0 to 1000000"
+    accepted_chars: AcceptedChars | None = Field(
+        None, title="characters that were taken", description="an integer from 0 to 1000000"
     )
 
 

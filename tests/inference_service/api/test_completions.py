@@ -350,5 +350,13 @@ async def test_output_filters_apply_only_where_asked_for(api):
     assert cut["midfill"]["filtered"] == [{"reasons": ["in_suffix"], "syntax": False}]
     streamed = await api.client.post("/v1/completions", json=asked | {"midfill": {"filters": True}, "stream": True})
     assert '"text":""' in streamed.text and "in_suffix" in streamed.text and " w0" not in streamed.text
+    short = {"code": asked["prompt"], "suffix": asked["suffix"]}
+    assert (await api.client.post("/complete", json=short)).json()["completion"] == " w0 w1 w2"
+    short_cut = (await api.client.post("/complete", json=short | {"midfill": {"filters": True}})).json()
+    assert short_cut["completion"] == "" and short_cut["filtered"] == {"reasons": ["in_suffix"], "syntax": None}
+    batch = {"requests": [short, short | {"midfill": {"filters": True}}]}
+    results = (await api.client.post("/complete/batch", json=batch)).json()["results"]
+    assert [result["completion"] for result in results] == [" w0 w1 w2", ""]
+    assert ["filtered" in result for result in results] == [False, True]
     wrong = await api.client.post("/v1/completions", json=asked | {"midfill": {"filters": 1}})
     assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "midfill"

@@ -62,3 +62,29 @@ async def test_the_error_shape_is_the_declared_one(api, document):
     response = await api.client.post("/v1/completions", json={"prompt": 3})
     schema = document["paths"]["/v1/completions"]["post"]["responses"]["400"]["content"]["application/json"]["schema"]
     validator_for(resolve(document, schema)).validate(response.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        ("/v1/completions", "logprobs", 6),
+        ("/v1/completions", "seed", 2**63),
+        ("/v1/completions", "user", "x" * 257),
+        ("/v1/completions", "path", "x" * 1025),
+        ("/v1/completions", "language", "x" * 65),
+        ("/v1/completions", "session", ""),
+        ("/v1/completions", "deadline_ms", 0),
+        ("/v1/completions", "n", 9),
+        ("/v1/completions", "stop", ["x"] * 9),
+        ("/v1/completions", "temperature", 2.1),
+        ("/complete", "top_k", -1),
+        ("/v1/events", "accepted_chars", 1_000_001),
+    ],
+)
+async def test_what_the_service_refuses_the_document_refuses_too(api, document, path, field, value):
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    body = content["example"] | {field: value}
+    answer = await api.client.post(path, json=body)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == field
+    assert not validator_for(resolve(document, content["schema"])).is_valid(body)
+    assert validator_for(resolve(document, content["schema"])).is_valid(content["example"] | {field: None})
