@@ -99,7 +99,7 @@ def _panel(weight, start, k, x, width, block, rows, scale, bias, column, out, ad
         _tile(size, weight, start, x, row * width, k, sums)
         if column + LANES <= n:
             for r in range(count):
-                settle(sums, r, scale, bias, column, flat, (row + r) * n + column, adding)
+                settle(sums, r, scale, bias, column, flat, (row + r) * n + column, adding)  # type: ignore[call-arg]
         else:
             _settle_last(sums, count, scale, bias, column, out, row, adding)
 
@@ -112,7 +112,7 @@ def _one_row(weight, start, k, panels, x, scale, bias, out, adding, sums):  # ty
         column = panel * LANES
         tile1(weight, start + column * k, LANES, x, 0, k, sums)
         if column + LANES <= line.shape[0]:
-            settle(sums, 0, scale, bias, column, line, column, adding)
+            settle(sums, 0, scale, bias, column, line, column, adding)  # type: ignore[call-arg]
         else:
             _settle_last(sums, 1, scale, bias, column, out, 0, adding)
 
@@ -140,7 +140,7 @@ def multiply_pairs(weight, start, k, panels, x, width, rows, scale, bias, out, a
     sums, wide = np.empty((16, LANES), f32), np.empty(k // 2 * LANES, np.int32)
     for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
         for panel in range(panels[0], panels[1]):
-            widen(weight, start + panel * LANES * k, k, wide)
+            widen(weight, start + panel * LANES * k, k, wide)  # type: ignore[call-arg]
             _panel(wide, 0, k, x, width, block, rows, scale, bias, panel * LANES, out, adding, sums)
 
 
