@@ -104,17 +104,45 @@ def _panel(weight, start, k, x, width, block, rows, scale, bias, column, out, ad
             _settle_last(sums, count, scale, bias, column, out, row, adding)
 
 
+# One function for each tile of few rows, which is what a person waits for: in a small one the numbers of the innermost
+# loop are in registers, in one that chooses among tiles they were not.
 @compiled
-def _one_row(weight, start, k, panels, x, scale, bias, out, adding, sums):  # type: ignore[no-untyped-def]
-    """`multiply` of one row, which is what a person waits for: a small function keeps its numbers in registers."""
-    line = out[0]
+def _rows_1(weight, start, k, panels, x, scale, bias, rows, out, adding, sums):  # type: ignore[no-untyped-def]
+    n, flat = out.shape[1], out.reshape(-1)
     for panel in range(panels[0], panels[1]):
         column = panel * LANES
         tile1(weight, start + column * k, LANES, x, 0, k, sums)
-        if column + LANES <= line.shape[0]:
-            settle(sums, 0, scale, bias, column, line, column, adding)  # type: ignore[call-arg]
+        if column + LANES <= n:
+            for r in range(rows):
+                settle(sums, r, scale, bias, column, flat, r * n + column, adding)  # type: ignore[call-arg]
         else:
-            _settle_last(sums, 1, scale, bias, column, out, 0, adding)
+            _settle_last(sums, rows, scale, bias, column, out, 0, adding)
+
+
+@compiled
+def _rows_4(weight, start, k, panels, x, scale, bias, rows, out, adding, sums):  # type: ignore[no-untyped-def]
+    n, flat = out.shape[1], out.reshape(-1)
+    for panel in range(panels[0], panels[1]):
+        column = panel * LANES
+        tile4(weight, start + column * k, LANES, x, 0, k, sums)
+        if column + LANES <= n:
+            for r in range(rows):
+                settle(sums, r, scale, bias, column, flat, r * n + column, adding)  # type: ignore[call-arg]
+        else:
+            _settle_last(sums, rows, scale, bias, column, out, 0, adding)
+
+
+@compiled
+def _rows_8(weight, start, k, panels, x, scale, bias, rows, out, adding, sums):  # type: ignore[no-untyped-def]
+    n, flat = out.shape[1], out.reshape(-1)
+    for panel in range(panels[0], panels[1]):
+        column = panel * LANES
+        tile8(weight, start + column * k, LANES, x, 0, k, sums)
+        if column + LANES <= n:
+            for r in range(rows):
+                settle(sums, r, scale, bias, column, flat, r * n + column, adding)  # type: ignore[call-arg]
+        else:
+            _settle_last(sums, rows, scale, bias, column, out, 0, adding)
 
 
 @compiled
@@ -126,12 +154,16 @@ def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding)
     """
     sums = np.empty((16, LANES), f32)
     if rows == 1:
-        _one_row(weight, start, k, panels, x, scale, bias, out, adding, sums)
-        return
-    for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
-        for panel in range(panels[0], panels[1]):
-            first = start + panel * LANES * k
-            _panel(weight, first, k, x, width, block, rows, scale, bias, panel * LANES, out, adding, sums)
+        _rows_1(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
+    elif rows <= 4:
+        _rows_4(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
+    elif rows <= TILE_ROWS and rows <= 8:
+        _rows_8(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
+    else:
+        for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
+            for panel in range(panels[0], panels[1]):
+                first = start + panel * LANES * k
+                _panel(weight, first, k, x, width, block, rows, scale, bias, panel * LANES, out, adding, sums)
 
 
 @compiled
