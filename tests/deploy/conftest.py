@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from deploy.cluster.cluster import Cluster
 from deploy.cluster.processes import Nginx, Replica, free_port
 from deploy.cluster.programs import Missing
+from inference_service.model import directory
+from tests.conftest import BUNDLED_NANO
 from tests.deploy.editors import Editors
 
 pytest.register_assert_rewrite(*(f"tests.deploy.drill_{name}" for name in ("access", "failures", "rollout", "backup")))
@@ -48,6 +51,14 @@ class Drilled(Cluster):
         page = httpx.get(f"{replica.url}/metrics", headers=headers, timeout=30, trust_env=False).text
         lines = [line.rpartition(" ") for line in page.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
+
+    def add_version(self, folder: str, like: Path = BUNDLED_NANO) -> str:
+        """Put a copy of the model `like` with a card of its own into the store; its version."""
+        path = self.models / folder
+        shutil.copytree(like, path)
+        (path / "card.md").write_text(f"# {folder}\n")
+        directory.write_manifest(path)
+        return directory.load(path).version
 
     def another_nginx(self, **settings: str) -> tuple[str, Nginx]:
         """One more, not started yet, on ports of its own: (its URL, it)."""

@@ -1,7 +1,6 @@
 """Backup, wipe, restore, same answers; run by test_cluster.py."""
 
 import asyncio
-import hashlib
 import os
 import shutil
 import subprocess
@@ -13,8 +12,7 @@ import pytest
 
 from deploy.cluster.processes import ROOT
 from deploy.cluster.programs import find
-from inference_service.model import directory
-from tests.conftest import BUNDLED_NANO
+from tests.deploy.drill_rollout import until_all
 
 SCRIPTS = ROOT / "deploy" / "scripts"
 
@@ -45,17 +43,11 @@ async def answers(cluster):
 
 @pytest.mark.timeout(400)
 async def test_a_wiped_cluster_comes_back_from_its_backup(cluster, tmp_path):
-    second = cluster.models / "second"
-    shutil.copytree(BUNDLED_NANO, second)
-    (second / "card.md").write_text("# the same weights as another version\n")
-    directory.write_manifest(second)
-    version = hashlib.sha256((second / "manifest.json").read_bytes()).hexdigest()[:12]
+    version = cluster.add_version("second")
     async with cluster.client(cluster.admin_key, cluster.operator_url) as operator:
         activated = await operator.post(f"/admin/models/{version}/activate")
         assert activated.status_code == 200, activated.text
-    async with asyncio.timeout(60):
-        while {one for _, one in await answers(cluster)} != {version}:
-            await asyncio.sleep(0.2)
+    await until_all(cluster, lambda models, _: models["active"] == version)
     before, keys = await answers(cluster), cluster.command("keys", "list")
 
     done = script(cluster, "backup.sh", tmp_path / "backups")
@@ -86,3 +78,4 @@ async def test_a_wiped_cluster_comes_back_from_its_backup(cluster, tmp_path):
         assert connection.execute("SELECT count(*) FROM completions").fetchone() >= events
     async with cluster.client(cluster.admin_key, cluster.operator_url) as operator:
         assert (await operator.post("/admin/models/rollback")).status_code == 200
+    await until_all(cluster, lambda models, _: models["active"] != version)

@@ -1,7 +1,6 @@
 """New models and new replicas, good and bad, while people type; run by test_cluster.py."""
 
 import asyncio
-import hashlib
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from deploy.cluster.processes import ROOT
 from deploy.cluster.programs import find
+from inference_service.model import directory
 from tests.conftest import BUNDLED_NANO
 from tests.deploy.editors import failures
 
@@ -50,20 +50,20 @@ async def complete(client, session, max_tokens=1):
 
 
 async def test_a_damaged_model_reaches_nobody(cluster, operator):
-    shutil.copytree(BUNDLED_NANO, cluster.models / "damaged")
+    version = cluster.add_version("damaged")
     weights = cluster.models / "damaged" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    version = version_of(cluster.models / "damaged")
     answer = await operator.post(f"/admin/models/{version}/activate")
     assert answer.status_code == 409 and "model.safetensors" in answer.json()["error"]["message"]
     async with cluster.client() as client:
-        assert {(await complete(client, session))[1] for session in SESSIONS[:12]} == {version_of(BUNDLED_NANO)}
+        assert {(await complete(client, session))[1] for session in SESSIONS[:12]} == {
+            directory.load(BUNDLED_NANO).version
+        }
 
 
 async def test_a_bad_canary_is_taken_back_by_all_replicas(cluster, operator, tiny_model_dir):
     """A tenth of the documents get it; nobody accepts what it writes."""
-    shutil.copytree(tiny_model_dir, cluster.models / "bad")
-    good, bad = version_of(BUNDLED_NANO), version_of(tiny_model_dir)
+    good, bad = directory.load(BUNDLED_NANO).version, cluster.add_version("bad", like=tiny_model_dir)
     experiment = {"version": bad, "kind": "canary", "percent": 10, "min_samples": 10}
     begun = await operator.put("/admin/experiments", json=experiment)
     assert begun.status_code == 200, begun.text
@@ -101,10 +101,6 @@ async def test_a_bad_canary_is_taken_back_by_all_replicas(cluster, operator, tin
 async def of_each(cluster, path):
     async with cluster.client(cluster.admin_key) as client:
         return [(await client.get(f"{replica.url}{path}")).json() for replica in cluster.replicas]
-
-
-def version_of(path):
-    return hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()[:12]
 
 
 async def test_blue_and_green_change_places_without_a_lost_request(cluster, tmp_path):
