@@ -42,7 +42,9 @@ def transport_fault(base_url: str, error: Exception) -> ServiceFault:
     import httpx
 
     # Only classes and OpenSSL's reason: httpx' messages may quote what was received.
-    if refusal := _cause(error, ssl.SSLError):
+    refusal = _cause(error, ssl.SSLError)
+    # "More data, please" stands behind every connection that breaks under TLS, and is no problem of TLS.
+    if refusal and not isinstance(refusal, ssl.SSLWantReadError | ssl.SSLWantWriteError):
         return distrusted(base_url, refusal)
     if isinstance(error, httpx.ProxyError):
         return ServiceFault(
