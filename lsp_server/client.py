@@ -29,6 +29,8 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONGEST_PATH = 1024
 _LONGEST_LANGUAGE = 64
 _CANCEL_S = 2.0
+_REMEMBERED = 1000  # completions of which something may still be told
+_SESSION = "X-Midfill-Session"  # by which load balancers find the replica that knows the document
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class ServiceClient:
             prepare()
         self._http = network.client(base_url, self._timeout_s)
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._sessions: dict[str, str] = {}  # of the last completions, by their ids
 
     async def complete(
         self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
@@ -113,12 +116,20 @@ class ServiceClient:
             ]
         if request.priority:
             body["priority"] = request.priority
-        headers = {"X-Midfill-Session": request.session, "X-Request-Id": uuid.uuid4().hex}
+        headers = {_SESSION: request.session, "X-Request-Id": uuid.uuid4().hex}
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._stream(body, headers, on_text)
+                completion = await self._stream(body, headers, on_text)
         except TimeoutError:
             raise ServiceFault(f"{self.base_url} did not answer within {self._timeout_s:g} s") from None
+        if completion:
+            self._remember(completion.completion_id, request.session)
+        return completion
+
+    def _remember(self, completion_id: str, session: str) -> None:
+        self._sessions[completion_id] = session
+        if len(self._sessions) > _REMEMBERED:
+            del self._sessions[next(iter(self._sessions))]
 
     async def _stream(
         self, body: dict[str, Any], headers: dict[str, str], on_text: Callable[[str], None]
@@ -144,6 +155,7 @@ class ServiceClient:
         except asyncio.CancelledError:
             # The closed connection says so too, but a proxy on the way may keep its own one open.
             if stream.completion_id:
+                self._remember(stream.completion_id, headers[_SESSION])
                 self._cancel_later(stream.completion_id)
             raise
 
@@ -156,14 +168,14 @@ class ServiceClient:
         # Without an answer there is nothing to do about it: the service notices the closed connection.
         with contextlib.suppress(ServiceFault, TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
-                await self._call("DELETE", f"/v1/completions/{quote(completion_id, safe='')}", None)
+                await self._call("DELETE", f"/v1/completions/{quote(completion_id, safe='')}", None, completion_id)
 
     async def post_event(self, completion_id: str, event: str, accepted_chars: int | None = None) -> None:
         """Report what became of a completion. Raises ServiceFault."""
         body: dict[str, Any] = {"completion_id": completion_id, "event": event}
         if accepted_chars is not None:
             body["accepted_chars"] = accepted_chars
-        await self._call("POST", "/v1/events", body)
+        await self._call("POST", "/v1/events", body, completion_id)
 
     async def ready(self) -> bool:
         """Whether the service says that it can answer now. Raises ServiceFault if there is no service."""
@@ -201,15 +213,18 @@ class ServiceClient:
         await asyncio.gather(*self._cancelling)
         await self._http.aclose()
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None, completion_id: str = "") -> Any:
+        """`completion_id` is of the completion that the call is about, if any: it goes where that was computed."""
         import httpx
 
+        session = self._sessions.get(completion_id)
+        headers = {_SESSION: session} if session else {}
         try:
             token = await self._token()
-            response = await self._http.request(method, path, json=body, headers=_authorization(token))
+            response = await self._http.request(method, path, json=body, headers=headers | _authorization(token))
             if response.status_code == 401 and await self._has_another(token):
                 token = await self._token()
-                response = await self._http.request(method, path, json=body, headers=_authorization(token))
+                response = await self._http.request(method, path, json=body, headers=headers | _authorization(token))
         except httpx.HTTPError as error:
             raise transport_fault(self.base_url, error) from error
         if response.is_error:

@@ -87,8 +87,10 @@ def test_cancelling_tells_the_service_explicitly_too(editor: Editor) -> None:
     time.sleep(0.45)  # its first piece has come, and with it the id
     editor.session.cancel(asked)
     editor.service.wait(lambda: any(call.method == "DELETE" for call in editor.service.calls))
-    deleted = next(call.path for call in editor.service.calls if call.method == "DELETE")
-    assert deleted == "/v1/completions/cmpl-1"
+    deleted = next(call for call in editor.service.calls if call.method == "DELETE")
+    assert deleted.path == "/v1/completions/cmpl-1"
+    session = editor.service.completions[0].headers["x-midfill-session"]
+    assert deleted.headers["x-midfill-session"] == session, "a balancer sends it to the replica that computes"
     editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from lsp_server.client import CompletionRequest, ServiceClient
 from lsp_server.faults import ServiceFault
 from lsp_server.network import Network, NetworkSettingsError
 from lsp_server.tokens import Tokens
-from tests.lsp_server.scripted_service import ScriptedService
+from tests.lsp_server.scripted_service import Reply, ScriptedService
 from tests.lsp_server.small_proxy import SmallProxy
 
 REQUEST = CompletionRequest("x = ", "", "a.py", "python", "line", 8, "s")
@@ -88,6 +89,28 @@ async def test_unknown_authority_is_refused_with_what_to_do(secure: ScriptedServ
 
 async def test_ca_bundle(secure: ScriptedService, bundle: str) -> None:
     assert await complete(secure.url, Network(ca_bundle=bundle)) == "over TLS"
+
+
+async def test_what_is_told_of_a_completion_goes_where_it_was_computed(secure: ScriptedService, bundle: str) -> None:
+    client = ServiceClient(secure.url, Tokens.fixed(""), 5000, Network(ca_bundle=bundle))
+    completion = await client.complete(REQUEST)
+    assert completion is not None
+    await client.post_event(completion.completion_id, "accepted", 3)
+    await client.post_event("of-another-service", "accepted", 3)
+    await client.close()
+    told, other = (call.headers for call in secure.calls if call.path == "/v1/events")
+    assert told["x-midfill-session"] == REQUEST.session and "x-midfill-session" not in other
+
+
+async def test_a_connection_that_breaks_is_no_problem_of_tls(secure: ScriptedService, bundle: str) -> None:
+    secure.default = Reply(raw=b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 999\r\n\r\nda")
+    with pytest.raises(ServiceFault, match=r"the connection to .* failed"):
+        await complete(secure.url, Network(ca_bundle=bundle))
+
+
+async def test_a_machine_that_says_nothing_is_no_problem_of_tls(bundle: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ServiceFault, match="did not answer in time"):
+        await complete(f"https://127.0.0.1:{silent.getsockname()[1]}", Network(ca_bundle=bundle))
 
 
 async def test_authority_in_the_systems_store(
