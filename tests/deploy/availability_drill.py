@@ -1,6 +1,6 @@
 """Minutes of typing with a replica killed every so often: how many requests were answered, and how fast.
 
-    python -m tests.deploy.availability_drill --minutes 30 --kill-every 120 --editors 20 --report docs/availability
+    python -m tests.deploy.availability_drill --minutes 30 --kill-every 120 --editors 20 --report deploy/availability
 
 starts the cluster of `make cluster` on free ports, has editors type (the language server's own client, over TLS and
 through nginx), sends SIGKILL to one replica after the other, which a supervisor starts again, and writes REPORT.json
@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import shlex
 import signal
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.cluster.cluster import Cluster
+from tests.benchmarks import record
 from tests.deploy.editors import Editors, Outcome, counts
 
 KEYS_KNOWN_S = 3.0  # replicas read new keys every two seconds
@@ -32,11 +32,13 @@ WARM_UP_ANSWERS = 20
 
 _PAGE = """# Availability drill
 
-    {command}
+```sh
+{command}
+```
 
-{minutes:g} minutes from {began} on {cores} cores ({load:.1f} of them busy on average, with the load's own
-clients): three replicas behind nginx, {editors} editors, a replica killed with SIGKILL every {kill_every:g} s
-({kills} kills; a supervisor starts it again, ready after {ready_s} s).
+{minutes:g} minutes from {began}, commit {commit}, on {machine[cores]} cores of {machine[processor]}, {load:.1f} of them
+busy on average, also with the load's own clients: three replicas behind nginx, {editors} editors, a replica killed with
+SIGKILL every {kill_every:g} s ({kills} kills). A supervisor starts it again; it was ready after {ready_s} s.
 
 | | |
 |---|---|
@@ -91,9 +93,9 @@ async def drill(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]
         "kill_every": options.kill_every,
         "kills": len(kills),
         "ready_s": f"{min(kills):.0f} to {max(kills):.0f}" if kills else "-",
-        "cores": os.cpu_count(),
         "load": load,
-        "machine": platform.platform(),
+        "commit": record.commit(),
+        "machine": record.machine(),
         "max_tokens": editors.editors[0].max_tokens,
         **evaluate(editors.outcomes),
     }
