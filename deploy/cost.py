@@ -23,8 +23,8 @@ RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
 HOURS_A_MONTH = 730
 BYTES_A_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}
 _NOTE = """\
-Measured on CPUs, one stream, at ${:.2f} an hour. int4 is served as int8, so it costs the same; fp16 has not been
-measured. No GPU has been measured: of those, only what the memory's bandwidth would allow one stream at most:"""
+Measured: one stream, at ${:.2f} an hour. int4 is served as int8, so it costs the same; fp16 is what GPUs compute in.
+A GPU that is not named above has not been measured: below is only what its memory's bandwidth allows at most."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,15 @@ def machines(path: Path = PRICES) -> dict[str, Machine]:
 
 
 def measured(folder: Path = RESULTS) -> Iterator[tuple[str, str, float]]:
-    """Machine, what decoded, and tokens a second of one stream, of every benchmark of the engine."""
+    """Machine, what decoded, and tokens a second of one stream, of every record of `bench_engine.py`."""
     for path in sorted(folder.glob("*.json")):
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        engine = result.get("bench_engine", {})
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if record["benchmark"] != "engine":
+            continue
+        machine = record["machine"]
+        where = machine["gpu"] or f"{machine['cores']} x {machine['processor']}"
         for key, what in (("engine", "int8"), ("one_slot", "fp32, plain engine")):
-            if key in engine:
-                yield result["machine"], what, float(engine[key]["decode_tokens_per_s"])
+            yield f"{where}, {record['date']}", what, float(record["figures"][key]["decode_tokens_per_s"])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,9 +25,9 @@ def test_three_a10g_at_a_dollar_and_ten_requests_a_second(capsys):
 
 
 def test_the_measured_rates_are_below_a_cent_for_a_thousand_tokens(capsys):
-    measured = [row for row in rows(capsys) if "AMD" in row[0]]
+    measured = [row for row in rows(capsys) if " on " in row[0]]
     assert len(measured) == len(list(cost.measured())) >= 4
-    assert {row[0].partition(",")[0].partition(" on")[0] for row in measured} == {"int8", "fp32"}
+    assert {row[0].partition(" on ")[0] for row in measured} == {"int8", "fp32, plain engine"}
     for row in measured:
         assert 0 < float(row[2]) < 0.01
     # the price it would take to get there: with the slowest of them, 9.75 dollars an hour
@@ -56,7 +56,7 @@ def test_spot_is_cheaper_and_gpus_are_told_as_bounds(capsys):
     # 600 GB/s over 124 million weights of 4 bytes
     assert a10g[1].startswith("1,210 tokens/s, ") and a10g[4].startswith("9,677 tokens/s, ")
     cost.main([])
-    assert "No GPU has been measured" in capsys.readouterr().out
+    assert "has not been measured" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,11 @@ def test_the_page_tells_what_the_commands_print(capsys):
     page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
     commands = re.findall(r"^    python -m deploy\.cost(.*)$", page, flags=re.MULTILINE)
     assert len(commands) == 4
-    for words in commands[:3]:
+    for words in commands:
         cost.main(words.split())
-        assert capsys.readouterr().out.strip() in page, words
-    cost.main(commands[3].split())
+        printed = capsys.readouterr().out.strip()
+        # measured rates come anew with each benchmark; the page quotes the rest
+        if "--requests-per-second" in words:
+            assert printed in page, words
+    cost.main([])
+    assert capsys.readouterr().out.partition("\n\n")[2].strip() in page
