@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
 HOURS_A_MONTH = 730
 BYTES_A_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}
 _NOTE = """\
-Measured: one stream, at ${:.2f} an hour. int4 is served as int8, so it costs the same; fp16 is what GPUs compute in.
+Measured: one stream, at ${:.2f} an hour. int4 is served as int8, so it costs the same; of fp16 there are bounds only.
 A GPU that is not named above has not been measured: below is only what its memory's bandwidth allows at most."""
 
 

@@ -87,6 +87,8 @@ echo "$url, ${#replicas[@]} replicas"
 say "6/7 roll the model out, and ask it"
 cp -r "$work/model" "$(dirname "$certificate")/models/team"
 version=$(sha256sum "$work/model/manifest.json" | cut -c1-12)
+known() { administer -o "$work/models.json" "$1/admin/models" 2>/dev/null; }
+for replica in "${replicas[@]}"; do within 30 "$replica knows the new keys" known "$replica"; done
 administer -X POST "$operator/admin/models/$version/activate" | jq -c .
 serves() { [[ $(administer "$1/v1/models" | jq --arg v "$version" 'any(.. | strings; . == $v)') == true ]]; }
 for replica in "${replicas[@]}"; do within 60 "$replica serves version $version" serves "$replica"; done

@@ -12,6 +12,7 @@ of the time. The key is taken from MIDFILL_TOKEN. Beside Locust's own figures th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -55,7 +56,8 @@ def pause() -> float:
 
 
 class Typist(HttpUser):
-    wait_time = staticmethod(lambda user: pause())
+    def wait_time(self) -> float:
+        return pause()
 
     def on_start(self) -> None:
         self.client.headers.update(_HEADERS)
@@ -109,9 +111,9 @@ class Typist(HttpUser):
         started = time.perf_counter()
         identifier, text = "", ""
         try:
-            with self.client.post(
-                "/v1/completions", json=body, headers={"X-Midfill-Session": self._session}, stream=True, timeout=30
-            ) as answer:
+            headers = {"X-Midfill-Session": self._session}
+            answer = self.client.post("/v1/completions", json=body, headers=headers, stream=True, timeout=30)
+            with contextlib.closing(answer):
                 if answer.status_code != 200:
                     return
                 for line in answer.iter_lines():

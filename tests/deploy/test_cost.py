@@ -83,7 +83,7 @@ def test_a_price_table_without_a_price_is_refused(tmp_path):
 
 def test_the_page_tells_what_the_commands_print(capsys):
     page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
-    commands = re.findall(r"^    python -m deploy\.cost(.*)$", page, flags=re.MULTILINE)
+    commands = re.findall(r"^python -m deploy\.cost(.*)$", page, flags=re.MULTILINE)
     assert len(commands) == 4
     for words in commands:
         cost.main(words.split())
