@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import deque
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ class LocalBackend:
         self._path = resolve(model)
         self._device, self._threads, self._kv_cache = device, threads, kv_cache
         self._engine: Engine | None = None
+        self._made: deque[tuple[asyncio.Queue[Chunk], Chunk]] = deque()  # by the engine's thread, for the event loop
+        self._handing_over = False
 
     @property
     def model(self) -> ModelCard:
@@ -74,9 +77,11 @@ class LocalBackend:
         chunks: asyncio.Queue[Chunk] = asyncio.Queue()
 
         def emit(chunk: Chunk) -> None:
-            # the loop may be gone when the process is going down; nobody reads then
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+            self._made.append((chunks, chunk))
+            # one call wakes the loop for all chunks of a step; it may be gone when the process is going down
+            if not self._handing_over and not loop.is_closed():
+                self._handing_over = True
+                loop.call_soon_threadsafe(self._hand_over)
 
         self._engine.submit(request, emit)
         try:
@@ -87,6 +92,12 @@ class LocalBackend:
                     return
         finally:
             self._engine.cancel(request.id)
+
+    def _hand_over(self) -> None:
+        self._handing_over = False  # before the first is taken: what is made meanwhile is taken, or calls again
+        while self._made:
+            chunks, chunk = self._made.popleft()
+            chunks.put_nowait(chunk)
 
     def cancel(self, completion_id: str) -> bool:
         return self._engine is not None and self._engine.cancel(completion_id)

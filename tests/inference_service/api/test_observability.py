@@ -129,10 +129,12 @@ async def test_the_gap_between_tokens_is_measured(serve, scripted):
 
 
 @pytest.mark.parametrize("prompt", [MARKER, f"FAULT {MARKER}", f"LATE FAULT {MARKER}", f"TOO LONG {MARKER}"])
-async def test_content_reaches_no_log_no_trace_and_no_metric(serve, collector, caplog, capfd, prompt):
+async def test_content_reaches_no_log_no_trace_no_metric_and_no_database(
+    serve, collector, caplog, capfd, tmp_path, prompt
+):
     caplog.set_level(logging.WARNING, "httpx")  # the client of this test, which logs its URLs
     caplog.set_level(logging.INFO)
-    api = await serve(otlp_endpoint=collector.url)
+    api = await serve(otlp_endpoint=collector.url, database=f"sqlite:///{tmp_path}/midfill.sqlite")
     headers = {"traceparent": PARENT, "X-Midfill-Session": MARKER}
     for stream in (False, True):
         body = {
@@ -165,6 +167,9 @@ async def test_content_reaches_no_log_no_trace_and_no_metric(serve, collector, c
         assert MARKER not in (await api.client.get("/metrics", headers={"Accept": accept})).text
     printed = capfd.readouterr()
     assert MARKER not in printed.out + printed.err
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"shown" in kept, "the event is in the spool or in the database"
+    assert MARKER.encode() not in kept
 
 
 def test_plain_logs_are_one_line_for_people(start_process):

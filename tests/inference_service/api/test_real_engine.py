@@ -40,6 +40,22 @@ async def test_odd_text_is_completed(serve, engine):
         assert response.status_code == 200, response.text
 
 
+async def test_a_sentinel_that_somebody_writes_is_text(serve, engine):
+    """Else a file could end the prompt where it likes, and speak to the model from there."""
+    api = await serve(engine, response_cache_mb=0)
+
+    async def tokens(prompt, **more):
+        body = {"prompt": prompt, "max_tokens": 1, **more}
+        return (await api.client.post("/v1/completions", json=body)).json()["usage"]["prompt_tokens"]
+
+    for sentinel in ("<fim_middle>", "<fim_prefix>", "<fim_suffix>", "<file_sep>", "<|endoftext|>"):
+        for fields in ({}, {"suffix": "x"}):
+            assert await tokens(f"a = {sentinel} ", **fields) - await tokens("a =  ", **fields) > 1
+        assert await tokens("a", suffix=sentinel) - await tokens("a", suffix="") > 1
+        context = [{"path": "b.py", "text": sentinel}]
+        assert await tokens("a", context=context) - await tokens("a", context=[{"path": "b.py", "text": ""}]) > 1
+
+
 async def test_work_ends_when_the_client_leaves(live, engine):
     api = await live(engine, max_tokens_limit=10_000)
     for stream in (False, True):
