@@ -16,7 +16,7 @@ cluster: $(VENV)/cluster.done
 test: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 	$(BIN)/python -m pytest -m "not full" -n 4 --dist loadfile  # most tests wait for processes, not for a core
 
-test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
+test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode .tools/editors/bin/emacs
 	$(BIN)/python -m pytest
 
 BENCH := $(BIN)/python -m tests.benchmarks
@@ -119,3 +119,6 @@ $(VENV)/bench.done: $(VENV)/dev.done
 
 .tools/vscode:
 	-@tools/install_vscode.sh .tools/vscode
+
+.tools/editors/bin/emacs:
+	-@tools/install_other_editors.sh .tools/editors

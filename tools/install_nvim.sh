@@ -9,7 +9,7 @@
 set -eu
 if [ $# -ne 1 ]; then sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; fi
 mkdir -p "$1/bin"
-dest=$(cd "$1" && pwd)
+dest=$(cd "$1" && pwd -P)
 works() { "$dest/bin/nvim" --clean --headless +'lua assert(vim.lsp.start)' +q; }
 
 if works 2>/dev/null; then echo "Neovim is already in $dest"; exit 0; fi

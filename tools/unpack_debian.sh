@@ -9,7 +9,7 @@ set -eu
 if [ $# -lt 3 ]; then sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; fi
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
-dest=$(cd "$1" && pwd) # absolute, because patchelf bakes it into the programs
+dest=$(cd "$1" && pwd -P) # absolute, because patchelf bakes it into the programs
 suite=$2 packages=$3
 shift 3
 die() { echo "unpack_debian: $*" >&2; exit 1; }

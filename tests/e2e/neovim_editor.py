@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pynvim
-import pytest
+
+from tests.e2e.waiting import wait_for
+from tests.programs import TOOLS, missing
 
 REPO = Path(__file__).parents[2]
 PLUGIN = REPO / "editors" / "neovim"
-INSTALL = "install it with `tools/install_nvim.sh .tools/nvim`"
-T = TypeVar("T")
 
 
 def find_neovim() -> str:
     """Neovim 0.12 from `.tools/nvim` or PATH. Without one the tests are skipped, in CI they fail."""
-    for candidate in (shutil.which(REPO / ".tools/nvim/bin/nvim"), shutil.which("nvim")):
+    for candidate in (shutil.which(TOOLS / "nvim/bin/nvim"), shutil.which("nvim")):
         if candidate:
             version = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=True)
             match = re.match(r"NVIM v(\d+)\.(\d+)", version.stdout)
             if match and tuple(map(int, match.groups())) >= (0, 12):
                 return candidate
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"No Neovim 0.12 or newer was found: {INSTALL}.")
-    pytest.skip(f"needs Neovim 0.12 or newer: {INSTALL}")
-
-
-def wait_for(what: str, probe: Callable[[], T], timeout: float = 20.0) -> T:
-    """The first true value of `probe`."""
-    end = time.monotonic() + timeout
-    while not (value := probe()):
-        if time.monotonic() > end:
-            raise AssertionError(f"timed out after {timeout:.0f} s waiting for {what}; last seen: {value!r}")
-        time.sleep(0.02)
-    return value
+    missing("no Neovim 0.12 or newer was found: run `tools/install_nvim.sh .tools/nvim`")
 
 
 class Editor:
     """One Neovim. What a method returns is what the user sees."""
 
-    def __init__(self, folder: Path, init: str) -> None:
+    def __init__(self, folder: Path, init: str, program: str | None = None) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         init_file = folder / "init.lua"
@@ -58,15 +44,9 @@ class Editor:
             f'vim.opt.runtimepath:prepend("{PLUGIN}")\nvim.cmd.filetype("indent", "off")\n'
             f"vim.o.expandtab, vim.o.shiftwidth, vim.o.autoindent = true, 4, false\n{init}\n"
         )
-        environment = {
-            **{f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "STATE", "CACHE")},
-            "PYTHONPATH": str(REPO),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        command = ["env", *(f"{name}={value}" for name, value in environment.items()), find_neovim()]
-        self.nvim = pynvim.attach(
-            "child", argv=[*command, "--embed", "--headless", "-u", str(init_file), "-i", "NONE", "-n"]
-        )
+        variables = [f"{name}={value}" for name, value in environment(folder).items()]
+        command = ["env", *variables, program or find_neovim(), "--embed", "--headless"]
+        self.nvim = pynvim.attach("child", argv=[*command, "-u", str(init_file), "-i", "NONE", "-n"])
 
     def close(self) -> None:
         with suppress(EOFError, OSError):  # the connection ends with the process
@@ -128,6 +108,15 @@ class Editor:
 
     def statusline(self) -> str:
         return str(self.lua("return require('midfill').statusline()"))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What keeps an editor to files of its own under `folder`, and gives it our language server."""
+    return {
+        **{f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "STATE", "CACHE")},
+        "PYTHONPATH": str(REPO),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def setup(**options: Any) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.neovim_editor import Editor, setup, wait_for
+from tests.e2e.neovim_editor import Editor, setup
+from tests.e2e.waiting import wait_for
 
 # Beginnings that any model trained on Python goes on with; which of them, and how, is the model's business.
 BEGINNINGS = [

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.neovim_editor import Editor, setup, wait_for
+from tests.e2e.neovim_editor import Editor, setup
 from tests.e2e.prompter import Prompter
+from tests.e2e.waiting import wait_for
 
 ADD = "def add(a, b):\n    return a + b\n"
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.prompter import Prompter
-from tests.e2e.vscode_editor import CodeServer, Window, chromium, code_server, wait_for
+from tests.e2e.vscode_editor import CodeServer, Window, chromium, code_server
+from tests.e2e.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.vscode_editor import CodeServer, chromium, wait_for
+from tests.e2e.vscode_editor import CodeServer, chromium
+from tests.e2e.waiting import wait_for
 
 # Beginnings that any model trained on Python goes on with; which of them, and how, is the model's business.
 BEGINNINGS = [

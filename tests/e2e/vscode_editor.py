@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,20 +12,18 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.programs import program
+from tests.e2e.waiting import wait_for
+from tests.programs import program, tool
 from tests.vsix import built_vsix
 
 REPO = Path(__file__).parents[2]
-CODE_SERVER = REPO / ".tools" / "vscode" / "bin" / "code-server"
-T = TypeVar("T")
 
 # What would talk to the network, cover the editor, or type by itself.
 QUIET = {
@@ -60,16 +57,6 @@ GHOST = """() => {
   const inline = all('.view-lines .ghost-text-decoration, .view-lines .ghost-text-decoration-preview').join('');
   return [inline, ...all('.suggest-preview-text .view-line, .suggest-preview-text > .ghost-text')].join('\\n');
 }"""
-
-
-def wait_for(what: str, probe: Callable[[], T], timeout: float = 30.0) -> T:
-    """The first true value of `probe`."""
-    end = time.monotonic() + timeout
-    while not (value := probe()):
-        if time.monotonic() > end:
-            raise AssertionError(f"timed out after {timeout:.0f} s waiting for {what}; last seen: {value!r}")
-        time.sleep(0.05)
-    return value
 
 
 class Window:
@@ -195,7 +182,7 @@ class CodeServer:
         if settings:
             self.settings_file.write_text(json.dumps(settings))
         self._base = [
-            _find_code_server(),
+            tool("vscode/bin/code-server", "tools/install_vscode.sh .tools/vscode"),
             *("--config", str(folder / "config.yaml")),
             *("--user-data-dir", str(folder / "user")),
             *("--extensions-dir", str(folder / "extensions")),
@@ -286,16 +273,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=executable, args=arguments, timeout=120_000)
         yield browser
         browser.close()
-
-
-def _find_code_server() -> str:
-    found = shutil.which(CODE_SERVER)
-    if found is None:
-        message = "needs code-server: install it with `tools/install_vscode.sh .tools/vscode`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 def _free_port() -> int:
