@@ -17,7 +17,8 @@ class Cached:
     """A completion as the service gave it, or what remains of it.
 
     `confidence` is 0 to 1, None if it is not known or the user has asked for it all the same. `finished` says that
-    the model ended it by itself. Where `text` is empty, `reason` says why there is nothing to show here.
+    the model ended it by itself. `reason` says why nothing of it is shown, not even while it is typed through; `text`
+    is then what the model wrote, and may be empty.
     """
 
     completion_id: str

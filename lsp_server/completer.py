@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 0.2
 # How long a completion is looked at before its sequel is asked for: who types through it does not need one.
 DWELL_S = 0.25
+SURE = 0.5  # a token; the sequel of a completion below that is rarely wanted
 _SEEN_BY_FILTERS = 16_000
 _COLD_S = 60.0  # after that a service may have forgotten a prompt
 _AHEAD, _WARM = 10, 20  # priorities; 0 is for what somebody waits for
@@ -146,6 +148,7 @@ class Completer:
             flow.request = None
             raise Nothing(reason)
         flow.request = request
+        flow.at_line(Spot(request))
         cached = self._known(Spot(request), by_hand)
         if cached is None:
             cached = await self._follow(flow, request, by_hand, text_now)
@@ -157,7 +160,7 @@ class Completer:
             self._remember(spot, _shown_by_hand(cached))
         replaces = replaced_length(cached.text, rest_of_line(request.suffix))
         self._shown_last = flow
-        flow.shown = Shown(cached.completion_id, spot, cached.text, replaces, cached.finished)
+        flow.shown = Shown(cached.completion_id, spot, cached.text, replaces, cached.finished, cached.confidence)
         return Answer(cached.completion_id, cached.text, replaces)
 
     def _remember(self, spot: Spot, cached: Cached) -> None:
@@ -176,8 +179,10 @@ class Completer:
         reason = cached.reason or (None if by_hand else self._unsure(spot.request.uri, cached))
         if not reason:
             return cached
-        if cached.typed or by_hand:
-            return None  # what was typed since may have made the model surer
+        # What was typed since may have made the model surer, once it was more than a part of a word.
+        surer = cached.typed and not cached.reason and not _within_word(spot.prefix, cached.text)
+        if by_hand or surer:
+            return None
         raise Nothing(reason)
 
     def _unsure(self, uri: str, cached: Cached) -> str | None:
@@ -211,18 +216,16 @@ class Completer:
         reason = self._connection.unavailable() or (None if by_hand else gates.unwanted(request, settings))
         if reason:
             raise Nothing(reason)
-        line = request.prefix[request.prefix.rfind("\n") + 1 :]
         if not by_hand:
-            misses = flow.at_line(len(request.prefix) - len(line))
+            line = request.prefix[request.prefix.rfind("\n") + 1 :]
             base_s = settings.debounce_ms / 1000
-            await self._debounce.wait(arrived, delay_s(line, base_s, self._rhythm.gap_s, misses))
+            await self._debounce.wait(arrived, delay_s(line, base_s, self._rhythm.gap_s, flow.misses))
         if self._connection.client is None:
             raise Nothing(self._connection.unavailable() or "the service is gone")
         spot = _now(request, text_now)
         flow.abort()
-        lead = (next_line(spot.prefix) if flow.completed(spot) and not rest_of_line(request.suffix) else None) or ""
         flow.misses += 1
-        flow.stream = self._start(flow, replace(spot, lead=lead))
+        flow.stream = self._start(flow, replace(spot, lead=flow.lead(spot)))
         try:
             completion = await flow.stream.wait("", None)
         except ServiceFault as fault:
@@ -248,9 +251,11 @@ class Completer:
             flow.dwelling = asyncio.get_running_loop().call_later(dwell_s, self._ask_ahead, flow, flow.shown)
 
     def _ask_ahead(self, flow: Flow, shown: Shown) -> None:
+        if not shown.finished or (shown.confidence is not None and shown.confidence < SURE):
+            return  # what a filter cut off would only come again, and what is not right is not accepted
         request, text = shown.spot.request, shown.text
         spot = Spot(request, shown.spot.typed + text, shown.replaces, pending=len(text))
-        lead = next_line(spot.prefix) if shown.finished else ""
+        lead = next_line(spot.prefix)
         if not self._may_ask_ahead(request.uri) or lead is None or rest_of_line(spot.suffix).strip():
             return
         if flow.stream_at(spot) or self._recall(spot):
@@ -293,7 +298,7 @@ class Completer:
         if flow.context is None:
             flow.context = self._context(request)
         prefix, suffix, settings = spot.prefix + spot.lead, flow.stable_suffix(spot), self._settings_of(request.uri)
-        wanted = "block" if spot.lead and settings.mode == "auto" else settings.mode
+        wanted = "block" if spot.lead.startswith("\n") and settings.mode == "auto" else settings.mode
         return CompletionRequest(
             prefix=window_prefix(request.cells_above + prefix, self.budget.prefix, request.above),
             suffix=window_suffix(suffix + request.cells_below, self.budget.suffix),
@@ -317,6 +322,8 @@ class Completer:
         text = filtered.text
         reason = f"nothing left of the answer: {filtered.dropped_by}" if filtered.dropped_by else ""
         finished = completion.finish_reason == "stop" and text == completion.text.rstrip()
+        # What is not shown is remembered too: whoever goes on typing it need not ask for it again.
+        text = text or completion.text
         cached = Cached(
             completion.completion_id, spot.lead + text if text else "", completion.confidence, finished, reason
         )
@@ -361,6 +368,10 @@ def _now(request: Snapshot, text_now: Callable[[], str | None]) -> Spot:
     if typed is None:
         raise Nothing("the document was changed while the completion was on its way")
     return Spot(request, typed)
+
+
+def _within_word(prefix: str, rest: str) -> bool:
+    return bool(re.search(r"\w\Z", prefix) and re.match(r"\w", rest))
 
 
 def _shown_by_hand(cached: Cached) -> Cached:

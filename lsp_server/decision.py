@@ -44,6 +44,15 @@ def comment_mark(language: str) -> str:
     return _COMMENT_MARKS.get(language, "//")
 
 
+def missing_indentation(prefix: str) -> str:
+    """What is still to be typed before the text of a line that is empty so far, if it is to be indented like the one
+    above it, or as that one opens a block. Empty where the line above does not tell."""
+    head, end, line = prefix.rpartition("\n")
+    following = next_line(head) if end and not line.strip() else None
+    indentation = following[1:] if following else ""
+    return indentation[len(line) :] if indentation.startswith(line) else ""
+
+
 def next_line(prefix: str) -> str | None:
     """The line end and the indentation that follow the complete line at the end of `prefix`.
 

@@ -142,7 +142,9 @@ class Feedback:
         self._report(completion_id, "accepted", len(offer.text) if offer else None)
         if offer is not None:
             self._offer = None
-            asyncio.get_running_loop().call_later(self._persisted_s, self._check_persisted, completion_id, offer)
+            # Not the offer itself, which holds the text around it.
+            uri, text = offer.request.uri, offer.text
+            asyncio.get_running_loop().call_later(self._persisted_s, self._check_persisted, completion_id, uri, text)
 
     def _dismissed(self, offer: _Offer) -> None:
         """Something else was typed. What was never seen, taken in part or typed to its end was not dismissed."""
@@ -152,9 +154,9 @@ class Feedback:
         told.ended = True
         self._report(offer.completion_id, "dismissed")
 
-    def _check_persisted(self, completion_id: str, offer: _Offer) -> None:
+    def _check_persisted(self, completion_id: str, uri: str, text: str) -> None:
         """Report if at least half of its lines are still there."""
-        source, text = self._text_of(offer.request.uri), offer.text
+        source = self._text_of(uri)
         lines = [line.strip() for line in text.split("\n") if line.strip()]
         if source is not None and 2 * sum(line in source for line in lines) >= len(lines):
             self._report(completion_id, "persisted", len(text))

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
 from lsp_server.client import ContextFile
+from lsp_server.decision import missing_indentation, next_line, rest_of_line
 from lsp_server.documents import Snapshot
 from lsp_server.spot import Spot
 from lsp_server.stream import Stream
@@ -27,6 +28,7 @@ class Shown:
     text: str
     replaces: int
     finished: bool
+    confidence: float | None
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Flow:
     warming: asyncio.Task[object] | None = None
     misses: int = 0
     line: int = -1
+    deepest: int = 0
 
     def stream_at(self, spot: Spot) -> Stream | None:
         """A stream that may still bring what comes at `spot`."""
@@ -117,8 +120,22 @@ class Flow:
             self.suffix = spot
         return self.suffix.suffix
 
-    def at_line(self, line: int) -> int:
-        """The misses in a row on `line`."""
+    def at_line(self, spot: Spot) -> None:
+        """The cursor is on this line: count its misses, and how far to the right it has been in its indentation."""
+        text = spot.prefix[spot.prefix.rfind("\n") + 1 :]
+        line = spot.prefix_length - len(text)
         if line != self.line:
-            self.line, self.misses = line, 0
-        return self.misses
+            self.line, self.misses, self.deepest = line, 0, 0
+        if not text.strip():
+            self.deepest = max(self.deepest, len(text))
+
+    def lead(self, spot: Spot) -> str:
+        """What is likely to be typed at `spot` before anything that is worth completing: the next line after a
+        completion that was taken whole, or the indentation of an empty line. What was typed of an indentation and
+        deleted again is not wanted."""
+        if rest_of_line(spot.suffix):
+            return ""
+        if self.completed(spot):
+            return next_line(spot.prefix) or ""
+        text = spot.prefix[spot.prefix.rfind("\n") + 1 :]
+        return missing_indentation(spot.prefix) if len(text) == self.deepest else ""

@@ -32,6 +32,7 @@ from lsp_server.network import Network
 from lsp_server.popup import LONGEST_WAIT_S, to_popup
 from lsp_server.power import Power, on_battery
 from lsp_server.progress import StartProgress
+from lsp_server.protocol import ForgetfulProtocol
 from lsp_server.quiet import Quiet
 from lsp_server.readiness import Readiness
 from lsp_server.safety import FileRules
@@ -53,7 +54,7 @@ class MidfillServer(LanguageServer):
     """pygls' server with our parts. `version` is reported to the client."""
 
     def __init__(self, version: str) -> None:
-        super().__init__("midfill", version, notebook_document_sync=_NOTEBOOKS)
+        super().__init__("midfill", version, protocol_cls=ForgetfulProtocol, notebook_document_sync=_NOTEBOOKS)
         self.status = Status(lambda state: self.protocol.notify("didChangeStatus", state))
         self.journal = Journal(time.time)
         self.configuration = Configuration(os.environ)
