@@ -31,6 +31,7 @@ _LONGEST_LANGUAGE = 64
 _CANCEL_S = 2.0
 _REMEMBERED = 1000  # completions of which something may still be told
 _SESSION = "X-Midfill-Session"  # by which load balancers find the replica that knows the document
+_VARIETY = 0.8  # the temperature of alternatives
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,29 @@ class ServiceClient:
 
         Cancelling the task closes the connection. Raises ServiceFault for anything but a whole answer.
         """
+        body, headers = self._asked(request)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                completion = await self._stream(body, headers, on_text)
+        except TimeoutError:
+            raise ServiceFault(f"{self.base_url} did not answer within {self._timeout_s:g} s") from None
+        if completion:
+            self._remember(completion.completion_id, request.session)
+        return completion
+
+    async def alternatives(self, request: CompletionRequest, count: int) -> list[tuple[str, str]]:
+        """`count` sampled completions, ids and texts, which may be alike. Raises ServiceFault."""
+        body, headers = self._asked(request)
+        body |= {"n": count, "temperature": _VARIETY, "top_p": 0.95, "stream": False}
+        answer = await self._call("POST", "/v1/completions", body, headers)
+        try:
+            self._remember(str(answer["id"]), request.session)
+            return [(str(answer["id"]), str(choice["text"])) for choice in answer["choices"]]
+        except (KeyError, TypeError) as error:
+            raise ServiceFault(f"{self.base_url} sent something that is not a completion") from error
+
+    def _asked(self, request: CompletionRequest) -> tuple[dict[str, Any], dict[str, str]]:
+        """Body and headers."""
         prefix, suffix = _well_formed(request.prefix), _well_formed(request.suffix)
         if self._redacts:
             # Together, because the cursor may stand inside a key.
@@ -116,20 +140,17 @@ class ServiceClient:
             ]
         if request.priority:
             body["priority"] = request.priority
-        headers = {_SESSION: request.session, "X-Request-Id": uuid.uuid4().hex}
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                completion = await self._stream(body, headers, on_text)
-        except TimeoutError:
-            raise ServiceFault(f"{self.base_url} did not answer within {self._timeout_s:g} s") from None
-        if completion:
-            self._remember(completion.completion_id, request.session)
-        return completion
+        return body, {_SESSION: request.session, "X-Request-Id": uuid.uuid4().hex}
 
     def _remember(self, completion_id: str, session: str) -> None:
         self._sessions[completion_id] = session
         if len(self._sessions) > _REMEMBERED:
             del self._sessions[next(iter(self._sessions))]
+
+    def _of_session(self, completion_id: str) -> dict[str, str]:
+        """Headers for what is about a completion: it goes where that was computed."""
+        session = self._sessions.get(completion_id)
+        return {_SESSION: session} if session else {}
 
     async def _stream(
         self, body: dict[str, Any], headers: dict[str, str], on_text: Callable[[str], None]
@@ -168,14 +189,15 @@ class ServiceClient:
         # Without an answer there is nothing to do about it: the service notices the closed connection.
         with contextlib.suppress(ServiceFault, TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
-                await self._call("DELETE", f"/v1/completions/{quote(completion_id, safe='')}", None, completion_id)
+                path = f"/v1/completions/{quote(completion_id, safe='')}"
+                await self._call("DELETE", path, None, self._of_session(completion_id))
 
     async def post_event(self, completion_id: str, event: str, accepted_chars: int | None = None) -> None:
         """Report what became of a completion. Raises ServiceFault."""
         body: dict[str, Any] = {"completion_id": completion_id, "event": event}
         if accepted_chars is not None:
             body["accepted_chars"] = accepted_chars
-        await self._call("POST", "/v1/events", body, completion_id)
+        await self._call("POST", "/v1/events", body, self._of_session(completion_id))
 
     async def ready(self) -> bool:
         """Whether the service says that it can answer now. Raises ServiceFault if there is no service."""
@@ -213,18 +235,19 @@ class ServiceClient:
         await asyncio.gather(*self._cancelling)
         await self._http.aclose()
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None, completion_id: str = "") -> Any:
-        """`completion_id` is of the completion that the call is about, if any: it goes where that was computed."""
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str] | None = None
+    ) -> Any:
         import httpx
 
-        session = self._sessions.get(completion_id)
-        headers = {_SESSION: session} if session else {}
+        headers = headers or {}
         try:
             token = await self._token()
-            response = await self._http.request(method, path, json=body, headers=headers | _authorization(token))
+            response = await self._http.request(method, path, json=body, headers={**headers, **_authorization(token)})
             if response.status_code == 401 and await self._has_another(token):
                 token = await self._token()
-                response = await self._http.request(method, path, json=body, headers=headers | _authorization(token))
+                signed = {**headers, **_authorization(token)}
+                response = await self._http.request(method, path, json=body, headers=signed)
         except httpx.HTTPError as error:
             raise transport_fault(self.base_url, error) from error
         if response.is_error:

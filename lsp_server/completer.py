@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from lsp_server import gates
@@ -18,6 +19,7 @@ from lsp_server.debounce import Debounce, Rhythm, delay_s
 from lsp_server.decision import mode_at, next_line, rest_of_line
 from lsp_server.documents import Snapshot, window_prefix, window_suffix
 from lsp_server.faults import ServiceFault
+from lsp_server.fetcher import Fetcher
 from lsp_server.flow import Flow, Shown
 from lsp_server.journal import Journal
 from lsp_server.load import Load
@@ -72,7 +74,6 @@ class Completer:
     ) -> None:
         self.budget = Budget()
         self._connection = connection
-        self._status = status
         self._journal = journal
         self._clock = clock
         self._settings_of = settings_of
@@ -80,7 +81,7 @@ class Completer:
         self._debounce = Debounce(clock)
         self._rhythm = Rhythm(clock)
         self._cache = TypeThroughCache(clock)
-        self._load = Load(clock)
+        self._fetcher = Fetcher(connection, status, Load(clock))
         self._flows: dict[str, Flow] = {}
         self._shown_last: Flow | None = None
 
@@ -110,6 +111,29 @@ class Completer:
             if flow.waiter is not None:
                 flow.waiter.cancel()
 
+    def flow(self, uri: str) -> Flow:
+        """What is remembered of a document."""
+        return self._flows.setdefault(uri, Flow())
+
+    @contextmanager
+    def waiting(self, uri: str) -> Iterator[None]:
+        """A newer request of the document cancels the current task."""
+        flow, task = self.flow(uri), asyncio.current_task()
+        flow.waiter = task
+        try:
+            yield
+        finally:
+            if flow.waiter is task:
+                flow.waiter = None
+
+    def still_shown(self, now: Spot) -> Answer | None:
+        """What remains at `now` of the completion that was handed over last."""
+        shown = self.flow(now.request.uri).shown
+        typed = None if shown is None else shown.spot.typed_until(now)
+        if shown is None or typed is None or not shown.text.startswith(typed) or shown.text == typed:
+            return None
+        return Answer(shown.completion_id, shown.text[len(typed) :], shown.replaces)
+
     async def complete(
         self, request: Snapshot, arrived: float, by_hand: bool, text_now: Callable[[], str | None]
     ) -> Answer | None:
@@ -121,7 +145,7 @@ class Completer:
         """
         task = asyncio.current_task()
         assert task is not None
-        flow = self._flows.setdefault(request.uri, Flow())
+        flow = self.flow(request.uri)
         older, flow.waiter = flow.waiter, task
         if older is not None:
             older.cancel()
@@ -157,13 +181,14 @@ class Completer:
         spot = _now(request, text_now)
         # Shown, so from now on it may be typed through, however unsure the model was.
         if cached.confidence is not None and by_hand:
-            self._remember(spot, _shown_by_hand(cached))
+            self.remember(spot, _shown_by_hand(cached))
         replaces = replaced_length(cached.text, rest_of_line(request.suffix))
         self._shown_last = flow
         flow.shown = Shown(cached.completion_id, spot, cached.text, replaces, cached.finished, cached.confidence)
         return Answer(cached.completion_id, cached.text, replaces)
 
-    def _remember(self, spot: Spot, cached: Cached) -> None:
+    def remember(self, spot: Spot, cached: Cached) -> None:
+        """Keep what was found to be the completion at `spot`."""
         request = spot.request
         self._cache.put(request.uri, spot.prefix, spot.suffix, cached, request.above, request.below)
 
@@ -273,27 +298,28 @@ class Completer:
         if context == flow.context and self._clock() - flow.asked_at < _COLD_S:
             return
         flow.context, flow.asked_at = context, self._clock()
-        asked = replace(self._request(flow, Spot(flow.request), _WARM), max_tokens=1)
-        flow.warm(self._fetch_quietly(asked))
+        asked = replace(self.request_for(flow, Spot(flow.request), _WARM), max_tokens=1)
+        flow.warm(self._fetcher.fetch_quietly(asked))
 
     def _may_ask_ahead(self, uri: str) -> bool:
         connection, settings = self._connection, self._settings_of(uri)
         wanted = settings.enable and settings.ask_ahead
-        return bool(wanted and connection.client and not connection.breaker.wait_s and self._load.free)
+        return bool(wanted and connection.client and not connection.breaker.wait_s and self._fetcher.load.free)
 
     def _start(self, flow: Flow, spot: Spot, priority: int = 0) -> Stream:
         """A request to the service; when it ends, what it brought is in the cache."""
         flow.asked_at = self._clock()
-        asked = self._request(flow, spot, priority)
+        asked = self.request_for(flow, spot, priority)
 
         async def fetch(on_text: Callable[[str], None]) -> Completion:
-            completion = await (self._fetch_quietly if priority else self._fetch)(asked, on_text)
-            self._keep(spot, asked.mode, completion)
+            completion = await (self._fetcher.fetch_quietly if priority else self._fetcher.fetch)(asked, on_text)
+            self.remember(spot, self.filtered(spot, asked.mode, completion))
             return completion
 
         return Stream(spot, fetch, GRACE_S)
 
-    def _request(self, flow: Flow, spot: Spot, priority: int) -> CompletionRequest:
+    def request_for(self, flow: Flow, spot: Spot, priority: int = 0) -> CompletionRequest:
+        """What the service is to be asked at `spot`."""
         request = spot.request
         if flow.context is None:
             flow.context = self._context(request)
@@ -312,7 +338,8 @@ class Completer:
             purpose={0: "", _AHEAD: "ahead", _WARM: "warm"}[priority],
         )
 
-    def _keep(self, spot: Spot, mode: str, completion: Completion) -> None:
+    def filtered(self, spot: Spot, mode: str, completion: Completion) -> Cached:
+        """What may be shown of an answer."""
         request = spot.request
         # Filters look around the cursor, not at all of a large file.
         prefix, suffix = (spot.prefix + spot.lead)[-_SEEN_BY_FILTERS:], spot.suffix[:_SEEN_BY_FILTERS]
@@ -324,41 +351,9 @@ class Completer:
         finished = completion.finish_reason == "stop" and text == completion.text.rstrip()
         # What is not shown is remembered too: whoever goes on typing it need not ask for it again.
         text = text or completion.text
-        cached = Cached(
+        return Cached(
             completion.completion_id, spot.lead + text if text else "", completion.confidence, finished, reason
         )
-        self._remember(spot, cached)
-
-    async def _fetch(self, request: CompletionRequest, on_text: Callable[[str], None]) -> Completion:
-        self._status.busy(+1)
-        try:
-            completion = await self._connection.complete(request, on_text)
-        except ServiceFault as fault:
-            if fault.status in (429, 503):
-                self._load.refused(fault.retry_after_s)
-            raise
-        finally:
-            self._status.busy(-1)
-        if completion is None:
-            raise ServiceFault("superseded by a newer request of this document")
-        self._load.queued(completion.queue_ms)
-        return completion
-
-    async def _fetch_quietly(
-        self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
-    ) -> Completion:
-        """For what nobody waits for yet: a failure neither counts nor shows, it only ends such requests for a while."""
-        client = self._connection.client
-        assert client is not None
-        try:
-            completion = await client.complete(request, on_text)
-        except ServiceFault as fault:
-            self._load.refused(fault.retry_after_s)
-            raise
-        if completion is None:
-            raise ServiceFault("superseded by a newer request of this document", lasting=False)
-        self._load.queued(completion.queue_ms)
-        return completion
 
 
 def _now(request: Snapshot, text_now: Callable[[], str | None]) -> Spot:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+import linecache
 import sys
 
 _M_MMAP_THRESHOLD = -3
@@ -19,6 +21,19 @@ def give_back_large_blocks() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def settle() -> None:
+    """Once everything is imported: switch the garbage collector on, which __main__ switched off, for what comes now.
+
+    What the imports left behind, the sources of generated methods above all, makes room for httpx: 6 MB. What stays
+    for good is not looked through again: that would hold up a keystroke now and then.
+    """
+    linecache.clearcache()
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    trim()
 
 
 def trim() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import linecache
 import logging
 import os
 import time
@@ -17,6 +15,7 @@ from pygls.lsp.server import LanguageServer
 
 from lsp_server import doctor, logs
 from lsp_server.answers import ACCEPTED, to_list
+from lsp_server.choices import Choices
 from lsp_server.client import ContextFile
 from lsp_server.completer import Answer, Completer
 from lsp_server.configuration import Configuration
@@ -27,7 +26,7 @@ from lsp_server.editor_settings import EditorSettings
 from lsp_server.feedback import Feedback
 from lsp_server.idle import Idle
 from lsp_server.journal import Journal
-from lsp_server.memory import trim
+from lsp_server.memory import settle
 from lsp_server.network import Network
 from lsp_server.popup import LONGEST_WAIT_S, to_popup
 from lsp_server.power import Power, on_battery
@@ -73,10 +72,19 @@ class MidfillServer(LanguageServer):
         self.readiness = Readiness(self.connection, self.gatherer, self.completer, self.configuration.of)
         self._idle = Idle(_IDLE_S, self.readiness.get_ready)
         self.feedback = Feedback(lambda: self.connection.client, self.text_of)
+        choices = Choices(self.connection, self.completer, self.configuration.of)
         self.suggestions = Suggestions(
-            self.completer, self.configuration, self.rules, self.quiet, self.feedback, self.status, self.journal,
-            lambda: self.folders, self.text_of,
-        )  # fmt: skip
+            self.completer,
+            choices,
+            self.configuration,
+            self.rules,
+            self.quiet,
+            self.feedback,
+            self.status,
+            self.journal,
+            lambda: self.folders,
+            self.text_of,
+        )
         self.knows_inline = False
 
     def report_server_error(self, error: Exception, source: Any) -> None:
@@ -122,8 +130,8 @@ class MidfillServer(LanguageServer):
         """The document as it is now, with the notebook around it."""
         return snapshot(document, position, self.folders, self.mirror.cells_around(document))
 
-    async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
-        """The completion for `request`; None if there is nothing to show."""
+    async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> tuple[Answer, ...]:
+        """The completions for `request`; none if there is nothing to show."""
         await self.editor_settings.known.wait()
         self.readiness.ensure(request.uri)
         return await self.suggestions.complete(request, arrived, by_hand)
@@ -176,13 +184,7 @@ def _lifecycle(server: MidfillServer) -> None:
 
     @server.feature(types.INITIALIZED)
     async def initialized(params: types.InitializedParams) -> None:
-        # See __main__. What the imports left behind, the sources of generated methods above all, makes room
-        # for httpx: 6 MB.
-        linecache.clearcache()
-        gc.collect()
-        gc.freeze()
-        gc.enable()
-        trim()
+        settle()
         workspace = server.client_capabilities.workspace
         changes = workspace.did_change_configuration if workspace else None
         if changes and changes.dynamic_registration:
@@ -238,8 +240,8 @@ def _documents(server: MidfillServer) -> None:
         request = server.snapshot(document, params.position)
         by_hand = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         try:
-            answer = await server.complete(request, arrived, by_hand)
-            return to_list(answer, request, server.mirror.open_document(request.uri))
+            answers = await server.complete(request, arrived, by_hand)
+            return to_list(answers, request, server.mirror.open_document(request.uri))
         except Exception:  # an error answer would open a popup in VS Code, at each keystroke
             logs.log_internal_error(log)
             return types.InlineCompletionList(items=[])
@@ -253,13 +255,15 @@ def _documents(server: MidfillServer) -> None:
         request = server.snapshot(document, params.position)
         try:
             async with asyncio.timeout(LONGEST_WAIT_S):
-                answer = await server.complete(request, arrived, by_hand=False)
+                answers = await server.complete(request, arrived, by_hand=False)
         except TimeoutError:
-            answer = None
+            answers = ()
         except Exception:  # as above
             logs.log_internal_error(log)
             return nothing
-        return to_popup(answer, request, server.mirror.open_document(request.uri), _popup_item(server))
+        return to_popup(
+            answers[0] if answers else None, request, server.mirror.open_document(request.uri), _popup_item(server)
+        )
 
     @server.feature("textDocument/didShowCompletion")
     async def shown(params: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from lsp_server.choices import Choices
 from lsp_server.completer import Answer, Completer
 from lsp_server.configuration import Configuration
 from lsp_server.documents import Snapshot
@@ -25,6 +26,7 @@ class Suggestions:
     def __init__(
         self,
         completer: Completer,
+        choices: Choices,
         configuration: Configuration,
         rules: FileRules,
         quiet: Quiet,
@@ -35,6 +37,7 @@ class Suggestions:
         text_of: Callable[[str], str | None],
     ) -> None:
         self._completer = completer
+        self._by_hand = choices
         self._configuration = configuration
         self._rules = rules
         self._quiet = quiet
@@ -44,8 +47,8 @@ class Suggestions:
         self._folders = folders
         self._text_of = text_of
 
-    async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> Answer | None:
-        """The completion for `request`; None if there is nothing to show."""
+    async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> tuple[Answer, ...]:
+        """The completions for `request`, of which there are several only by hand; none if there is nothing to show."""
         settings = self._configuration.of(request.uri)
         refusal = self._rules.refusal(request, self._folders(), settings)
         self._status.pause(refusal or self._state(settings))
@@ -55,23 +58,30 @@ class Suggestions:
         refusal = refusal or (None if by_hand else self._quiet.paused(settings))
         if refusal:
             self._journal.note(request.path, time.monotonic() - arrived, refusal)
-            return None
-        answer = await self._completer.complete(request, arrived, by_hand, lambda: self._text_of(request.uri))
-        typed = self._typed(request)
-        if answer is not None and not by_hand:
-            refusal = await self._quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
-            if self._typed(request) != typed:
-                refusal = "the document was changed before the completion was to be shown"
-            if refusal:
-                self._journal.note(request.path, time.monotonic() - arrived, refusal)
-                answer = None
-        self._quiet.shown(request.uri, "" if answer is None else answer.completion_id)
-        if answer is not None and typed is not None:
-            offered = answer.completion_id
-            self._feedback.offered(offered, request, typed, answer.text, answer.replaces, settings.feedback)
+            return ()
+        answers = await (self._choices if by_hand else self._by_itself)(request, arrived, settings)
+        self._quiet.shown(request.uri, answers[0].completion_id if answers else "")
+        if answers and (typed := self._typed(request)) is not None:
+            first = answers[0]
+            self._feedback.offered(first.completion_id, request, typed, first.text, first.replaces, settings.feedback)
             if not self._feedback.client_tells:
-                self._completer.displayed(offered)
-        return answer
+                self._completer.displayed(first.completion_id)
+        return answers
+
+    async def _choices(self, request: Snapshot, arrived: float, settings: Settings) -> tuple[Answer, ...]:
+        return await self._by_hand.complete(request, arrived, lambda: self._text_of(request.uri))
+
+    async def _by_itself(self, request: Snapshot, arrived: float, settings: Settings) -> tuple[Answer, ...]:
+        answer = await self._completer.complete(request, arrived, False, lambda: self._text_of(request.uri))
+        if answer is None:
+            return ()
+        typed = self._typed(request)
+        refusal = await self._quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
+        if self._typed(request) != typed:
+            refusal = "the document was changed before the completion was to be shown"
+        if refusal:
+            self._journal.note(request.path, time.monotonic() - arrived, refusal)
+        return () if refusal else (answer,)
 
     def _typed(self, request: Snapshot) -> str | None:
         source = self._text_of(request.uri)

@@ -61,14 +61,15 @@ class ScriptedService(LoopbackServer):
         self.required_key: str | None = None
         self.first_number = 1  # of the ids, which a server that outlives a test may remember
         self.context_length: int | None = None
+        self.others: tuple[str, ...] = ()  # for who asks for several
         self.calls: list[Call] = []
         self._changed = threading.Condition()
         super().__init__(port, tls)
 
     @property
     def completions(self) -> list[Call]:
-        """The completion requests so far."""
-        return [call for call in self.calls if call.path == "/v1/completions"]
+        """The completion requests so far, but for those that ask for several."""
+        return [call for call in self.calls if call.path == "/v1/completions" and "n" not in (call.body or {})]
 
     @property
     def events(self) -> list[Any]:
@@ -101,7 +102,7 @@ class ScriptedService(LoopbackServer):
             headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             call = Call(method, path, headers, json.loads(body) if body else None)
-            if path == "/v1/completions" and not self._refuses(call):
+            if path == "/v1/completions" and "n" not in call.body and not self._refuses(call):
                 await self._complete(call, reader, writer)
                 continue
             self._note(call)
@@ -116,6 +117,9 @@ class ScriptedService(LoopbackServer):
             if call.path in ("/readyz", "/livez"):
                 return 200, {}
             return 401, {"error": {"message": "unknown key", "type": "auth", "code": "no_key", "param": None}}
+        if call.path == "/v1/completions":
+            choices = [{"index": i, "text": text, "finish_reason": "stop"} for i, text in enumerate(self.others)]
+            return 200, {"id": "cmpl-others", "choices": choices}
         if call.path == "/v1/models":
             return 200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]}
         if call.path == "/info" and self.context_length:

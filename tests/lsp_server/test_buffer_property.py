@@ -162,7 +162,7 @@ class Editor:
         answer = await self.completer.complete(
             request, time.monotonic(), by_hand, text_now=lambda: self.document.source
         )
-        items = to_list(answer, request, self.document).items
+        items = to_list([answer] if answer else [], request, self.document).items
         if not items:
             self.ghost = None
             return
