@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 # A completion is a few hundred characters; anything near this is not one.
 _LONGEST = 1_000_000
+ENOUGH = "enough"
+OnText = Callable[[str], bool | None]
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A finished answer. `finish_reason` is the service's: stop, length or deadline.
+    """A finished answer. `finish_reason` is the service's: stop, length or deadline; or ENOUGH where we ended it.
 
     `confidence` is the model's probability per token, 0 to 1, as a geometric mean; None where the service does
     not tell. `queue_ms` is how long the service had it wait.
@@ -34,9 +36,10 @@ class Completion:
 
 
 class AnswerStream:
-    """Reads one answer. `completion_id` is known after its first piece."""
+    """Reads one answer, each piece to `on_text`, which says whether that is enough. `completion_id` is known after the
+    first piece."""
 
-    def __init__(self, base_url: str, on_text: Callable[[str], None]) -> None:
+    def __init__(self, base_url: str, on_text: OnText) -> None:
         self.base_url = base_url
         self.completion_id = ""
         self._on_text = on_text
@@ -67,7 +70,8 @@ class AnswerStream:
                     self.completion_id = str(event["id"])
                     choice = event["choices"][0]
                     texts.append(str(choice["text"]))
-                    self._on_text(texts[-1])
+                    if self._on_text(texts[-1]):
+                        return Completion(self.completion_id, "".join(texts), ENOUGH, None)
                     finish = choice.get("finish_reason") or finish
                     told = event.get("midfill", {})
                     if isinstance(logprob := told.get("mean_logprob"), int | float):

@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import re
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from lsp_server.answer_stream import AnswerStream, Completion
+from lsp_server.answer_stream import ENOUGH, AnswerStream, Completion, OnText
 from lsp_server.faults import ServiceFault, refusal_of, transport_fault
 from lsp_server.network import Network
 from lsp_server.redact import prepare, redact
@@ -85,10 +84,9 @@ class ServiceClient:
         self._cancelling: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, str] = {}  # of the last completions, by their ids
 
-    async def complete(
-        self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
-    ) -> Completion | None:
-        """Stream one completion to its end, each piece to `on_text`; None if the service superseded it.
+    async def complete(self, request: CompletionRequest, on_text: OnText = lambda piece: None) -> Completion | None:
+        """Stream one completion to its end, or until `on_text`, which is given each piece, says that it is enough; None
+        if the service superseded it.
 
         Cancelling the task closes the connection. Raises ServiceFault for anything but a whole answer.
         """
@@ -152,9 +150,7 @@ class ServiceClient:
         session = self._sessions.get(completion_id)
         return {_SESSION: session} if session else {}
 
-    async def _stream(
-        self, body: dict[str, Any], headers: dict[str, str], on_text: Callable[[str], None]
-    ) -> Completion | None:
+    async def _stream(self, body: dict[str, Any], headers: dict[str, str], on_text: OnText) -> Completion | None:
         import httpx
 
         stream = AnswerStream(self.base_url, on_text)
@@ -169,7 +165,10 @@ class ServiceClient:
                         return None
                     if response.status_code != 200:
                         raise refusal_of(self.base_url, response, await response.aread())
-                    return await stream.collect(response)
+                    completion = await stream.collect(response)
+                if completion is not None and completion.finish_reason == ENOUGH:
+                    self._cancel_later(completion.completion_id)
+                return completion
             raise AssertionError("unreachable: the second attempt returns or raises")
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise transport_fault(self.base_url, error) from error

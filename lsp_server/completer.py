@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from lsp_server import gates
-from lsp_server.answer_stream import Completion
+from lsp_server.answer_stream import Completion, OnText
 from lsp_server.cache import Cached, TypeThroughCache
 from lsp_server.client import CompletionRequest, ContextFile
 from lsp_server.connection import Connection
@@ -311,7 +311,7 @@ class Completer:
         flow.asked_at = self._clock()
         asked = self.request_for(flow, spot, priority)
 
-        async def fetch(on_text: Callable[[str], None]) -> Completion:
+        async def fetch(on_text: OnText) -> Completion:
             completion = await (self._fetcher.fetch_quietly if priority else self._fetcher.fetch)(asked, on_text)
             self.remember(spot, self.filtered(spot, asked.mode, completion))
             return completion

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lsp_server.answer_stream import Completion
+from lsp_server.answer_stream import Completion, OnText
 from lsp_server.breaker import THRESHOLD, CircuitBreaker
 from lsp_server.client import CompletionRequest, ServiceClient
 from lsp_server.endpoints import Endpoint, Endpoints
@@ -74,9 +74,7 @@ class Connection:
         """Why no request should be made now, or None."""
         return None if self._order() else self._why_not
 
-    async def complete(
-        self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
-    ) -> Completion | None:
+    async def complete(self, request: CompletionRequest, on_text: OnText = lambda piece: None) -> Completion | None:
         """As ServiceClient.complete, by the first service that can; the status follows. Raises ServiceFault."""
         if not self._order():
             raise ServiceFault(self._why_not, lasting=False)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lsp_server.answer_stream import Completion
+from lsp_server.answer_stream import Completion, OnText
 from lsp_server.breaker import FIRST_DELAY_S, CircuitBreaker
 from lsp_server.client import CompletionRequest, ServiceClient
 from lsp_server.faults import ServiceFault
@@ -54,9 +54,7 @@ class Endpoints:
         order = self._order()
         return next((endpoint for endpoint in order if not endpoint.breaker.is_open), order[0] if order else None)
 
-    async def complete(
-        self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
-    ) -> Completion | None:
+    async def complete(self, request: CompletionRequest, on_text: OnText = lambda piece: None) -> Completion | None:
         """As ServiceClient.complete, by the first service that can. Raises ServiceFault: the first one's."""
         first: ServiceFault | None = None
         for endpoint in self._order():
@@ -64,10 +62,10 @@ class Endpoints:
                 continue
             pieces = 0
 
-            def receive(piece: str) -> None:
+            def receive(piece: str) -> bool | None:
                 nonlocal pieces
                 pieces += 1
-                on_text(piece)
+                return on_text(piece)
 
             began = time.monotonic()
             try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from lsp_server.answer_stream import Completion
+from lsp_server.answer_stream import Completion, OnText
 from lsp_server.client import CompletionRequest
 from lsp_server.connection import Connection
 from lsp_server.faults import ServiceFault
@@ -20,7 +18,7 @@ class Fetcher:
         self._connection = connection
         self._status = status
 
-    async def fetch(self, request: CompletionRequest, on_text: Callable[[str], None]) -> Completion:
+    async def fetch(self, request: CompletionRequest, on_text: OnText) -> Completion:
         """For who waits: the status tells. Raises ServiceFault, also for what a newer request took the place of."""
         self._status.busy(+1)
         try:
@@ -36,9 +34,7 @@ class Fetcher:
         self.load.queued(completion.queue_ms)
         return completion
 
-    async def fetch_quietly(
-        self, request: CompletionRequest, on_text: Callable[[str], None] = lambda piece: None
-    ) -> Completion:
+    async def fetch_quietly(self, request: CompletionRequest, on_text: OnText = lambda piece: None) -> Completion:
         """For what nobody waits for yet: a failure neither counts nor shows, it only ends such requests for a while."""
         client = self._connection.client
         assert client is not None

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 
-from lsp_server.answer_stream import Completion
+from lsp_server.answer_stream import Completion, OnText
+from lsp_server.postprocess.repetition import is_looping
 from lsp_server.spot import Spot
 
 GRACE_S = 0.3
 """How long a stream that nobody waits for any more goes on. Editors cancel a request at the next keystroke and ask
 again 50 (VS Code) to 200 ms (Neovim) later: often for the rest of the same text."""
+_LOOK_EVERY = 40  # characters
 
 
 class Stream:
@@ -20,13 +22,14 @@ class Stream:
     def __init__(
         self,
         spot: Spot,
-        fetch: Callable[[Callable[[str], None]], Coroutine[object, object, Completion]],
+        fetch: Callable[[OnText], Coroutine[object, object, Completion]],
         grace_s: float,
     ) -> None:
         self.spot = spot
         self.text = ""
         self._grace_s = grace_s
         self._watchers = 0
+        self._looked_at = 0
         self._news = asyncio.Event()
         self._farewell: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Completion] = asyncio.ensure_future(fetch(self._receive))
@@ -74,9 +77,14 @@ class Stream:
         self._news.clear()
         await self._news.wait()
 
-    def _receive(self, piece: str) -> None:
+    def _receive(self, piece: str) -> bool:
+        """Whether it is enough: in a loop nothing more comes that could be shown."""
         self.text += piece
         self._news.set()
+        if len(self.text) < self._looked_at + _LOOK_EVERY:
+            return False
+        self._looked_at = len(self.text)
+        return is_looping(self.text)
 
     def _ended(self, task: asyncio.Task[Completion]) -> None:
         if self._farewell is not None:

@@ -35,6 +35,19 @@ def cut_repetition(text: str, place: Place) -> str:
     return "\n".join(lines)
 
 
+def is_looping(text: str) -> bool:
+    """Whether the end of `text` is a loop, so that nothing of what would follow it were left."""
+    *lines, last = text.split("\n")
+    if _LOOP_IN_LINE.search(last):
+        return True
+    keys = [line.rstrip() for line in lines]
+    for cycle in range(1, min(_LONGEST_CYCLE, len(keys) // _TIMES) + 1):
+        run = keys[-cycle:]
+        if any(run) and keys[-cycle * _TIMES :] == run * _TIMES:
+            return True
+    return False
+
+
 def _echoes_line_above(first: str, place: Place) -> bool:
     completed = (place.line_prefix + first).strip()
     above = place.prefix.split("\n")[:-1]

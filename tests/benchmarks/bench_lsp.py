@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks import record
-from tests.lsp_server.session import INVOKED, Session
+from tests.lsp_server.session import AUTOMATIC, Session
 
 STARTS = 5
 CHARACTERS = 300
@@ -31,17 +31,19 @@ def start(endpoint: str) -> tuple[Session, float]:
     """An initialized server, and the milliseconds from its start to its answer."""
     began = time.perf_counter()
     session = Session.start()
-    session.initialize(endpoint=endpoint, requestTimeoutMs=30_000)
+    session.initialize(endpoint=endpoint, requestTimeoutMs=30_000, debounceMs=0, minConfidence=0)
     return session, (time.perf_counter() - began) * 1000
 
 
 def type_file(session: Session, path: Path) -> dict[str, list[float]]:
-    """Type 300 characters into the middle of the file, with a request by hand after each: times by kind."""
+    """Type 300 characters into the middle of the file, asking after each as an editor does: times by kind."""
     text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
     begin = text.rfind("\n", 0, max(0, (len(text) - CHARACTERS) // 2)) + 1
-    typed = text[begin : begin + CHARACTERS]
+    # Whole lines, so that nothing stands right of the cursor.
+    end = text.find("\n", begin + CHARACTERS)
+    typed = text[begin:end]
     uri = path.resolve().as_uri()
-    session.open(uri, text[:begin] + text[begin + CHARACTERS :])
+    session.open(uri, text[:begin] + text[end:])
     line, character = text[:begin].count("\n"), 0
     times: dict[str, list[float]] = {"asked": [], "typed through": [], "nothing shown": []}
     seen: set[str] = set()
@@ -50,7 +52,7 @@ def type_file(session: Session, path: Path) -> dict[str, list[float]]:
         # Positions count UTF-16 units.
         line, character = (line + 1, 0) if char == "\n" else (line, character + 1 + (ord(char) > 0xFFFF))
         began = time.perf_counter()
-        items = session.complete(uri, line, character, INVOKED)
+        items = session.complete(uri, line, character, AUTOMATIC)
         took = (time.perf_counter() - began) * 1000
         if not items:
             times["nothing shown"].append(took)

@@ -59,6 +59,27 @@ def test_a_request_that_goes_another_way_is_aborted_at_the_keystroke_that_tells(
     assert editor.texts(AUTOMATIC) == ["pass"]
 
 
+def test_a_service_that_has_fallen_into_a_loop_is_stopped(editor: Editor) -> None:
+    piece = "{self.name} "
+    editor.service.replies.append(Reply(('f"', *[piece] * 400), piece_delay=0.02))
+    editor.open("x = ║\n")
+    assert editor.texts(AUTOMATIC) == []
+    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
+    assert editor.service.completions[0].gone_after < 6
+    editor.service.wait(lambda: [call.method for call in editor.service.calls if "cmpl-" in call.path] == ["DELETE"])
+    # Who goes on typing it does not need to ask for it again.
+    editor.type('f"{se')
+    assert editor.texts(AUTOMATIC) == []
+    assert len(editor.service.completions) == 1
+    assert "repetition" in editor.why()
+
+
+def test_lines_before_a_loop_are_shown(editor: Editor) -> None:
+    editor.service.answer("a = 1\n", *["    b = 2\n"] * 60)
+    editor.open("def f():\n    ║\n")
+    assert editor.texts(AUTOMATIC) == ["a = 1\n    b = 2"]
+
+
 def test_a_request_without_any_text_is_not_waited_for_long(editor: Editor) -> None:
     editor.service.replies.append(Reply(("return a",), delay=30))
     editor.open("def f(a):\n    ║\n")
@@ -75,6 +96,49 @@ def test_what_is_known_to_be_nothing_is_not_asked_again(editor: Editor) -> None:
     assert editor.texts(AUTOMATIC) == editor.texts(AUTOMATIC) == []
     assert len(editor.service.completions) == 1
     assert "nothing to add" in editor.why()
+
+
+def test_indentation_is_asked_for_once(editor: Editor) -> None:
+    editor.service.answer("return a")
+    editor.open("def f(a):║\n")
+    editor.session.insert(editor.uri, 0, 9, "\n")
+    editor.line, editor.character = 1, 0
+    assert editor.texts(AUTOMATIC) == ["    return a"]
+    assert editor.service.completions[0].body["prompt"] == "def f(a):\n    "
+    for rest in ("   return a", "  return a", " return a", "return a"):
+        editor.type(" ")
+        assert editor.texts(AUTOMATIC) == [rest]
+    assert len(editor.service.completions) == 1
+
+
+def test_indentation_that_was_deleted_is_not_wanted(editor: Editor) -> None:
+    editor.service.answer("")
+    editor.open("if a:\n    b()\n    ║\n")
+    editor.texts(AUTOMATIC)
+    deleted = {"start": {"line": 2, "character": 0}, "end": {"line": 2, "character": 4}}
+    editor.session.change(editor.uri, {"range": deleted, "text": ""})
+    editor.service.answer("c()")
+    editor.character = 0
+    assert editor.texts(AUTOMATIC) == ["c()"]
+    assert editor.service.completions[-1].body["prompt"] == "if a:\n    b()\n"
+
+
+def test_nobody_asks_again_within_a_word_that_the_model_was_not_sure_of(editor: Editor) -> None:
+    editor.service.default = Reply(("total = 1",), mean_logprob=-1.6)
+    editor.open("x\n║\n")
+    for typed in ("", "t", "ot", "al"):
+        editor.type(typed)
+        assert editor.texts(AUTOMATIC) == []
+    assert len(editor.service.completions) == 2, "at the start, and after the word"
+
+
+def test_the_sequel_of_what_is_not_likely_is_not_asked_for(editor: Editor) -> None:
+    editor.configure(askAhead=True)
+    editor.service.default = Reply(("total = a + b",), mean_logprob=-0.9)
+    editor.open("def add(a, b):\n    ║\n")
+    assert editor.texts(AUTOMATIC) == ["total = a + b"]
+    time.sleep(0.8)
+    assert len(editor.service.completions) == 1
 
 
 def test_the_sequel_of_a_displayed_completion_is_there_after_tab(editor: Editor) -> None:

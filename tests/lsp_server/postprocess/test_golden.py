@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lsp_server.postprocess import FILTERS, postprocess
 from lsp_server.postprocess.place import Place
+from lsp_server.postprocess.repetition import is_looping
 
 HERE = Path(__file__).parent
 MAX_LINES = 6
@@ -63,3 +64,17 @@ def test_nothing_is_made_up(prefix: str, suffix: str, text: str, mode: str) -> N
     assert shown.count("\n") < (1 if mode == "line" else MAX_LINES)
     assert bool(shown) == (filtered.dropped_by is None)
     assert not text or shown or filtered.dropped_by in dict(FILTERS)
+
+
+@pytest.mark.parametrize("text", ["1, 2, " * 40, "a = 1\n" + "b = 2\n" * 40, "x()\n" + "a()\nb()\n" * 20, "abc" * 50])
+def test_a_loop_is_noticed_before_its_end_and_costs_nothing_that_is_shown(text: str) -> None:
+    """An answer that is broken off there reads the same as the whole one."""
+    place = Place("", "", "block", 99)
+    enough = next(length for length in range(len(text)) if is_looping(text[:length]))
+    assert enough < len(text) / 2
+    assert postprocess(text[:enough], place).text == postprocess(text, place).text
+
+
+@pytest.mark.parametrize("text", ["", "\n\n\n\n\n", "a = 1\na = 2\na = 3\na = 4", "[0, 0, 0, 0]", "}\n}\n"])
+def test_what_only_looks_alike_is_no_loop(text: str) -> None:
+    assert not is_looping(text)
