@@ -1,21 +1,26 @@
 """What the pages say that one types, and whether a test types it.
 
 Commands stand in fences of `sh` or `python`. All of a page are run in their order, in one shell in an empty folder. A
-fence that cannot be run says why in a comment on the line before it, `<!-- not run: … -->`. A comment
-`<!-- needs: service -->` anywhere on the page gives it a service with the bundled model on port 8000,
-`<!-- needs: code -->` two folders of Python code, `$CODE` and `$MEASURED`.
+fence that cannot be run says why in a comment on the line before it, `<!-- not run: … -->`; a page of which nothing can
+be run says so once, `<!-- not run, the whole page: … -->`. A comment `<!-- needs: service -->` anywhere on the page
+gives it a service with the bundled model on port 8000, `<!-- needs: code -->` two folders of Python code, `$CODE` and
+`$MEASURED`.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 COMMANDS = {"sh", "python"}
-_FENCE = re.compile(r"^(?:<!-- not run: (?P<why>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+_FENCE = re.compile(  # also within a list, where it is indented
+    r"^(?: *<!-- not run: (?P<why>[^\n]*?) -->\n)?(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S
+)
+_WHOLE_PAGE = re.compile(r"<!-- not run, the whole page: (.*?) -->", re.S)
 _NEEDS = re.compile(r"<!-- needs: (\w+) -->")
 
 
@@ -29,8 +34,16 @@ class Fence:
 
 
 def fences(page: Path) -> list[Fence]:
-    found = _FENCE.finditer(page.read_text(encoding="utf-8"))
-    return [Fence(match["language"], match["text"], match["why"]) for match in found]
+    text = page.read_text(encoding="utf-8")
+    whole = _WHOLE_PAGE.search(text)
+    return [
+        Fence(
+            match["language"],
+            textwrap.dedent(match["text"]),
+            match["why"] or (whole[1] if whole and match["language"] in COMMANDS else None),
+        )
+        for match in _FENCE.finditer(text)
+    ]
 
 
 def needs(page: Path) -> set[str]:

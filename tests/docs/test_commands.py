@@ -68,6 +68,6 @@ def test_nothing_that_one_types_escapes_the_test(page):
             assert fence.language in COMMANDS and len(fence.why) > 10, "tell why it cannot be run"
 
 
-def test_most_of_what_there_is_to_type_is_run():
-    every = [fence for page in PAGES for fence in fences(page) if fence.language in COMMANDS]
-    assert sum(fence.why is None for fence in every) > len(every) / 2
+def test_what_a_reader_types_in_the_first_hour_is_run():
+    first = {"README", "tutorial", "team-server", "scripts", "keys-and-quotas", "train-your-own", "api"}
+    assert first <= {page.stem for page in PAGES if script(page, 0)}

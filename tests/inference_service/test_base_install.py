@@ -8,9 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # import names of what other extras bring
 OTHERS = (
-    "psycopg", "grpc", "grpc_health", "grpc_reflection", "opentelemetry.sdk", "opentelemetry.exporter", "datasketch",
-    "matplotlib", "scipy", "tensorboard", "tokenizers", "onnx", "onnxruntime", "onnxscript", "gguf", "transformers",
-    "pytest", "hypothesis", "openai",
+    "redis", "psycopg", "grpc", "grpc_health", "grpc_reflection", "opentelemetry.sdk", "opentelemetry.exporter",
+    "datasketch", "matplotlib", "scipy", "tensorboard", "tokenizers", "onnx", "onnxruntime", "onnxscript", "gguf",
+    "transformers", "pytest", "hypothesis", "openai",
 )  # fmt: skip
 SCRIPT = """
 import sys
