@@ -9,13 +9,14 @@ guess ahead: random weights repeat themselves, and guessing would win too much.
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from pathlib import Path
+
+from deploy.cluster.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("midfill", "llama.cpp")
@@ -64,8 +65,7 @@ class Server:
     """One of NAMES as a process on a free port; ready when made. `system` is what it says of its kernels."""
 
     def __init__(self, name: str, folder: Path, threads: int, editors: int) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         told = map(str, (folder, self.port, threads, editors))
         command = [sys.executable, "-m", "tests.benchmarks.servers", name, *told]
         with (folder / f"{name}.log").open("w") as log:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import COMMANDS, PAGES, ROOT, fences, needs, script, unfenced
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.inference_service.conftest import free_port
 
 
 @pytest.fixture(scope="module")

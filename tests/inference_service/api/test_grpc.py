@@ -14,15 +14,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from inference_service.__main__ import main
 from inference_service.api.grpc import midfill_pb2 as pb
 from inference_service.api.grpc.server import NAME, GrpcServer
+from tests.inference_service.conftest import free_port
 from tools import grpc_code
 
 ROOT = Path(__file__).parents[3]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def complete(channel, request, **options):
