@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from tests.deploy.manifests import DEPLOY
 
 ROOT = DEPLOY.parent
@@ -65,6 +67,7 @@ def test_the_context_holds_what_is_copied_and_no_more():
     assert all((ROOT / name).exists() for name in allowed)
 
 
+@pytest.mark.timeout(400)  # starts a service, which compiles first on a new machine
 def test_the_health_check_says_whether_the_service_answers(tmp_path: Path):
     check = [sys.executable, DEPLOY / "docker" / "healthcheck.py"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}

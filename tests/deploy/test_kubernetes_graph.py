@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from deploy.kubernetes.prometheus_rule import MADE, manifest
 from inference_service.http_server import _GRACE_S
 from inference_service.settings import Settings, load
 from tests.deploy.manifests import EVERYTHING, JOBS, VARIANTS, Manifest, of_kind, pods, rendered, selects
@@ -281,6 +282,12 @@ def test_prometheus_finds_the_replicas(name: str):
     assert endpoint["port"] == "http"
     credentials = endpoint["authorization"]["credentials"]
     assert credentials["key"] in SECRETS[credentials["name"]]
+
+
+def test_the_operator_gets_the_rules_that_are_tested():
+    assert MADE.read_text(encoding="utf-8") == manifest(), "run python -m deploy.kubernetes.prometheus_rule"
+    [rules] = of_kind("aws", "PrometheusRule")
+    assert len(rules["spec"]["groups"]) > 1
 
 
 def test_nodes_of_a_training_find_each_other():

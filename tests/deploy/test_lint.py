@@ -24,6 +24,7 @@ rules:
   comments-indentation: disable
   truthy: {check-keys: false}
   braces: {max-spaces-inside: 1}
+  indentation: {spaces: consistent, indent-sequences: whatever}
 """
 
 

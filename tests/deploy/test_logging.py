@@ -16,6 +16,7 @@ from lupa.luajit21 import LuaRuntime, lua_type
 from tests.deploy.manifests import DEPLOY
 from tests.deploy.spoken import Spoken, listen
 
+pytestmark = pytest.mark.timeout(400)  # starts a service, which compiles first on a new machine
 LOGGING = DEPLOY / "logging"
 KEY = "mf_0123456789ab_" + "0f" * 32
 # what the plugins of Fluent Bit that are used here understand, in its own words and in lower case
