@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-
-import pytest
 
 from tests.deploy.manifests import DEPLOY
 
@@ -65,25 +62,6 @@ def test_the_context_holds_what_is_copied_and_no_more():
     }
     assert copied == allowed
     assert all((ROOT / name).exists() for name in allowed)
-
-
-@pytest.mark.timeout(400)  # starts a service, which compiles first on a new machine
-def test_the_health_check_says_whether_the_service_answers(tmp_path: Path):
-    check = [sys.executable, DEPLOY / "docker" / "healthcheck.py"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
-    command = [sys.executable, "-m", "inference_service", "--port", "0", "--device", "cpu", "--threads", "1"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env={**clean, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
-    ) as service:
-        try:
-            port = service.stdout.readline().split()[3].rpartition(":")[2]
-            there = subprocess.run(check, env={**clean, "MIDFILL_PORT": port, "http_proxy": "http://127.0.0.1:9"})
-            assert there.returncode == 0
-        finally:
-            service.terminate()
-    gone = subprocess.run(check, env={**clean, "MIDFILL_PORT": port}, capture_output=True, text=True)
-    assert gone.returncode == 1
-    assert "unhealthy" in gone.stderr
 
 
 def test_a_damaged_model_is_not_baked_in(tmp_path: Path):
