@@ -123,6 +123,10 @@ async def _serve(
         if service.load_error:
             exit_now()
             return
+        # What is loaded by now stays: looking through it for garbage again and again would hold everybody up, with
+        # torch's quarter of a million objects for 0.15 s at a time.
+        gc.collect()
+        gc.freeze()
         while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(0.01)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host

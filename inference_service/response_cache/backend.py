@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -21,7 +20,6 @@ class CachedBackend:
         self._backend, self._cache = backend, cache
         self._probed = backend if isinstance(backend, Probed) else None
         self._looking: set[str] = set()
-        self._putting: set[asyncio.Task[None]] = set()
 
     @property
     def model(self) -> ModelCard:
@@ -73,7 +71,7 @@ class CachedBackend:
                 pieces += chunk.token_logprobs
                 if chunk.finish_reason in ("stop", "length"):
                     tokens = chunk.stats.prompt_tokens if chunk.stats else 0
-                    self._put(wanted, Entry(text, chunk.finish_reason, tokens, tuple(pieces)))
+                    self._cache.put(wanted, Entry(text, chunk.finish_reason, tokens, tuple(pieces)))
                 yield chunk
 
     async def _look_up(self, request: CompletionRequest, wanted: Keys) -> Entry | None:
@@ -81,11 +79,6 @@ class CachedBackend:
         answer = typed_through(found[1], request, found[0]) if found else None
         self._cache.count(hit=answer is not None, typed=answer is not None and found is not None and found[0] > 0)
         return answer
-
-    def _put(self, keys: Keys, entry: Entry) -> None:
-        task = asyncio.create_task(self._cache.put(keys, entry))  # nobody waits for Redis to take it
-        self._putting.add(task)
-        task.add_done_callback(self._putting.discard)
 
 
 def _stats(entry: Entry) -> Stats:

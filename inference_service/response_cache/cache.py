@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -17,7 +18,7 @@ from inference_service.settings import SettingsError
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_OVERHEAD = 300  # bytes that Python needs for an entry besides its value, about
+_ENTRY_BYTES, _PIECE_BYTES = 600, 180  # that Python needs for an entry and for each of its tokens, about
 _REDIS_TIMEOUT_S = 0.05  # longer, and computing it would be the faster way
 _PAUSE_S = 5.0  # without Redis after a fault, so that its time-out is not paid by every request
 _PREFIX = "midfill:response:"
@@ -33,8 +34,9 @@ class ResponseCache:
     """
 
     def __init__(self, max_bytes: int, ttl_s: float, redis_url: str = "") -> None:
-        self._memory: TTLCache[str, bytes] = TTLCache(max_bytes, ttl_s, getsizeof=lambda value: len(value) + _OVERHEAD)
+        self._memory: TTLCache[str, Entry] = TTLCache(max_bytes, ttl_s, getsizeof=_size)
         self._ttl_s = ttl_s
+        self._sharing: set[asyncio.Task[None]] = set()
         # How long the prompts of a family were: which of the many keys of a request are worth a look.
         self._lengths: LRUCache[bytes, dict[int, None]] = LRUCache(_FAMILIES)
         self._redis: Redis | None = None
@@ -49,9 +51,9 @@ class ResponseCache:
         oldest = keys.length - keys.most_typed
         lengths = [length for length in self._lengths.get(keys.family, ()) if oldest <= length <= keys.length]
         for length in sorted(lengths, reverse=True):
-            data = self._memory.get(keys.at(keys.length - length))
-            if data is not None:
-                return keys.length - length, Entry.from_bytes(data)
+            entry = self._memory.get(keys.at(keys.length - length))
+            if entry is not None:
+                return keys.length - length, entry
         if self._redis is None or not self._usable():
             return None
         try:
@@ -65,21 +67,24 @@ class ResponseCache:
                     return typed, Entry.from_bytes(value)
         return None
 
-    async def put(self, keys: Keys, entry: Entry) -> None:
-        """Keep the answer to a request."""
-        data = entry.to_bytes()
+    def put(self, keys: Keys, entry: Entry) -> None:
+        """Keep the answer to a request; nobody waits for Redis to take it."""
         key = keys.at(0)
         with contextlib.suppress(ValueError):  # larger than the whole cache
-            self._memory[key] = data
+            self._memory[key] = entry
             lengths = self._lengths.setdefault(keys.family, {})
             lengths.pop(keys.length, None)
             lengths[keys.length] = None
             if len(lengths) > _LENGTHS:
                 del lengths[next(iter(lengths))]
-        if self._redis is None or not self._usable():
-            return
+        if self._redis is not None and self._usable():
+            task = asyncio.create_task(self._share(self._redis, key, entry))
+            self._sharing.add(task)
+            task.add_done_callback(self._sharing.discard)
+
+    async def _share(self, redis: Redis, key: str, entry: Entry) -> None:
         try:
-            await self._redis.set(_PREFIX + key, data, px=int(self._ttl_s * 1000))
+            await redis.set(_PREFIX + key, entry.to_bytes(), px=int(self._ttl_s * 1000))
         except self._faults as error:
             self._fault(error)
 
@@ -109,6 +114,10 @@ class ResponseCache:
         self._counts["faults"] += 1
         self._paused_until = time.monotonic() + _PAUSE_S
         log("response cache goes on without Redis", level=logging.WARNING, reason=type(error).__name__)
+
+
+def _size(entry: Entry) -> int:
+    return _ENTRY_BYTES + len(entry.text) + _PIECE_BYTES * len(entry.pieces)
 
 
 def _connect(url: str) -> tuple[Redis, tuple[type[Exception], ...]]:
