@@ -36,6 +36,7 @@ with sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True) as source, sqlite3
     source.backup(target)' "$file" "$to/database.sqlite"
     ;;
   postgres://* | postgresql://*)
+    # shellcheck disable=SC1091
     . "$here/postgres_password.sh"
     pg_dump --format=custom --no-owner --no-privileges --file="$to/database.dump" --dbname="$POSTGRES_URL"
     ;;

@@ -47,6 +47,7 @@ case $MIDFILL_DATABASE in
     ;;
   postgres://* | postgresql://*)
     [ -f "$backup/database.dump" ] || die "this is no backup of a PostgreSQL database"
+    # shellcheck disable=SC1091
     . "$here/postgres_password.sh"
     if [ "$replace" ]; then set -- --clean --if-exists; else set --; fi
     # all or nothing: tables that are there already make it fail as a whole
