@@ -5,8 +5,13 @@ import itertools
 import ssl
 import uuid
 
+import grpc
 import httpx
 import pytest
+
+from deploy.cluster.processes import free_port
+from inference_service.api.grpc import midfill_pb2 as pb
+from inference_service.api.grpc.server import NAME
 
 ROUTE = "/v1/completions"
 PROMPT = "def add(a, b):\n    return "
@@ -185,3 +190,28 @@ async def test_without_any_replica_it_is_503_and_when_to_come_back(cluster):
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_replica")
             assert answer.headers["retry-after"] == "1"
     nginx.stop()
+
+
+@pytest.mark.full
+async def test_grpc_goes_through_the_same_port(cluster):
+    ports = {"grpc_port": free_port()}
+    replica = cluster.new_replica("grpc", **ports)
+    await asyncio.to_thread(replica.start)
+    url, nginx = cluster.another_nginx(MIDFILL_GRPC_REPLICAS=f"127.0.0.1:{ports['grpc_port']}")
+    nginx.start()
+    trust = grpc.ssl_channel_credentials(cluster.certificate.read_bytes())
+    async with grpc.aio.secure_channel(url.removeprefix("https://"), trust) as channel:
+        call = channel.unary_stream(
+            f"/{NAME}/Complete",
+            request_serializer=pb.CompleteRequest.SerializeToString,
+            response_deserializer=pb.CompleteResponse.FromString,
+        )
+        key = (("authorization", f"Bearer {cluster.key}"), ("x-midfill-session", "grpc-1"))
+        request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=4)
+        parts = [part async for part in call(request, metadata=key, timeout=60)]
+        assert parts[-1].usage.completion_tokens > 0
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await anext(aiter(call(request, timeout=60)))
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    nginx.stop()
+    replica.stop()
