@@ -23,7 +23,8 @@ Midfill serves on {url}, with {certificate} as the authority of its certificate
   logs        {folder}/*.log; models to try go into {folder}/models
 
   curl -s --cacert {certificate} {url}/v1/completions -H "Authorization: Bearer {key}" \\
-    -H "Content-Type: application/json" -d '{{"prompt": "def add(a, b):\\n    return ", "max_tokens": 8}}'
+    -H "Content-Type: application/json" \\
+    -d '{{"prompt": "def add(a, b):\\n    return ", "max_tokens": 8, "temperature": 0}}'
 
 Ctrl-C ends everything. A replica that ends is started again: try `kill -9` on one of them.
 """

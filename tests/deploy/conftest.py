@@ -16,7 +16,6 @@ import pytest
 from deploy.cluster.cluster import Cluster
 from deploy.cluster.processes import Nginx, Replica, free_port
 from deploy.cluster.programs import Missing
-from inference_service.model import directory
 from tests.conftest import BUNDLED_NANO
 from tests.deploy.editors import Editors
 
@@ -54,6 +53,8 @@ class Drilled(Cluster):
 
     def add_version(self, folder: str, like: Path = BUNDLED_NANO) -> str:
         """Put a copy of the model `like` with a card of its own into the store; its version."""
+        from inference_service.model import directory  # late: it brings torch
+
         path = self.models / folder
         shutil.copytree(like, path)
         (path / "card.md").write_text(f"# {folder}\n")
