@@ -5,13 +5,14 @@
 #
 #   BLUE, GREEN     host:port of each replica of that colour, separated by spaces
 #   NGINX_CONF      the nginx.conf that nginx runs with; made anew, the one before stays as NGINX_CONF.previous
+#   NGINX           the program; default: nginx
 #   NGINX_RELOAD    how nginx is told; default: nginx -s reload -c NGINX_CONF
 #   MIDFILL_TOKEN   key for a completion that each replica must answer before it gets users; scope "complete"
 #   and the variables of deploy/nginx/render.sh, but MIDFILL_REPLICAS
 #
 # A colour of which a replica is not ready, or gives no completion, gets nobody. Streams that run end where they began.
 set -eu
-if [ $# -lt 1 ]; then sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; fi
+if [ $# -lt 1 ]; then sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; fi
 die() { echo "blue_green.sh: $*" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 : "${NGINX_CONF:?set NGINX_CONF to the nginx.conf that nginx runs with}"
