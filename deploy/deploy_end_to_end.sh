@@ -18,7 +18,8 @@ fi
 code=$(realpath "$1") measured=$(realpath "$2")
 cd "$(dirname "$0")/.."
 work=$(realpath -m "${3:-.runs/end-to-end}")
-python=${PYTHON:-$([[ -x .venv/bin/python ]] && echo "$PWD/.venv/bin/python" || command -v python3)}
+python=${PYTHON:-$PWD/.venv/bin/python}
+[[ -x $python ]] || python=$(command -v python3)
 prometheus=$(command -v prometheus) || { echo "prometheus is missing: apt-get install prometheus" >&2 && exit 1; }
 for program in curl jq; do
     command -v $program >/dev/null || { echo "$program is missing: apt-get install $program" >&2 && exit 1; }
@@ -69,7 +70,7 @@ train publish "$recipe" --run "$work/run" --data "$work/data" --corpus "$work/co
 say "5/7 start the cluster"
 "$python" -u -m deploy.cluster >"$work/cluster.log" 2>&1 &
 cluster=$!
-running+=($cluster)
+running+=("$cluster")
 ready() { grep -q '^Ctrl-C ends' "$work/cluster.log" || { kill -0 $cluster 2>/dev/null || { cat "$work/cluster.log" >&2 && exit 1; } && false; }; }
 within 300 "the cluster is up ($work/cluster.log)" ready
 field() { sed -n "s/^  $1  *\([^ ]*\).*/\1/p" "$work/cluster.log"; }
@@ -86,9 +87,9 @@ echo "$url, ${#replicas[@]} replicas"
 
 say "6/7 roll the model out, and ask it"
 cp -r "$work/model" "$(dirname "$certificate")/models/team"
-version=$(sha256sum "$work/model/manifest.json" | cut -c1-12)
 known() { administer -o "$work/models.json" "$1/admin/models" 2>/dev/null; }
 for replica in "${replicas[@]}"; do within 30 "$replica knows the new keys" known "$replica"; done
+version=$(jq -r '.models[] | select(.folder == "team").version' "$work/models.json")
 administer -X POST "$operator/admin/models/$version/activate" | jq -c .
 serves() { [[ $(administer "$1/v1/models" | jq --arg v "$version" 'any(.. | strings; . == $v)') == true ]]; }
 for replica in "${replicas[@]}"; do within 60 "$replica serves version $version" serves "$replica"; done
@@ -102,7 +103,7 @@ port=${MIDFILL_PROMETHEUS_PORT:-9090}
     "${replicas[@]/#http:\/\//--target=}"
 "$prometheus" --config.file="$work/prometheus/prometheus.yml" --storage.tsdb.path="$work/prometheus/data" \
     --web.listen-address="127.0.0.1:$port" >"$work/prometheus.log" 2>&1 &
-running+=($!)
+running+=("$!")
 query() { curl -sS --noproxy '*' --get "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1" | jq -r "$2"; }
 watched() { [[ $(query 'count(midfill_model_info * on (instance) up)' '.data.result[0].value[1]' 2>/dev/null) == "${#replicas[@]}" ]]; }
 within 60 "Prometheus sees every replica ($work/prometheus.log)" watched
