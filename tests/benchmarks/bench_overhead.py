@@ -173,11 +173,21 @@ def _midfill() -> Any:
 class Client(asyncio.Protocol):
     """One keep-alive connection that asks again as soon as it is answered; `times` in seconds."""
 
-    def __init__(self, body: dict[str, Any], until: float, times: list[float]) -> None:
-        self._body, self._until, self._times = body, until, times
+    def __init__(self, port: int, body: dict[str, Any], until: float, times: list[float]) -> None:
+        self._port, self._body, self._until, self._times = port, body, until, times
         self._number = 100_000
         self._buffer = b""
-        self.done = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.done = self._loop.create_future()
+        self.connecting = self._loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        await self._loop.create_connection(lambda: self, "127.0.0.1", self._port)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():  # llama.cpp's server closes a connection after a hundred requests
+            self._buffer = b""
+            self.connecting = self._loop.create_task(self._connect())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -204,8 +214,8 @@ class Client(asyncio.Protocol):
         if now < self._until:
             self._ask()
         else:
-            self._transport.close()
             self.done.set_result(None)
+            self._transport.close()
 
 
 def _request(body: dict[str, Any], *, close: bool = False) -> bytes:
@@ -237,16 +247,11 @@ async def load(port: int, clients: int, seconds: float, pid: int, **fields: Any)
 async def _ask(port: int, clients: int, seconds: float, fields: dict[str, Any]) -> tuple[list[float], float]:
     times: list[float] = []
     start = time.perf_counter()
-    loop = asyncio.get_running_loop()
-
-    def client(number: int) -> Client:
-        return Client(BODY | {"session": f"document-{number}"} | fields, start + seconds, times)
-
-    made = [
-        await loop.create_connection(lambda number=number: client(number), "127.0.0.1", port)
+    clients_ = [
+        Client(port, BODY | {"session": f"document-{number}"} | fields, start + seconds, times)
         for number in range(clients)
     ]
-    await asyncio.gather(*(client.done for _, client in made))
+    await asyncio.gather(*(client.done for client in clients_))
     return times, time.perf_counter() - start
 
 
