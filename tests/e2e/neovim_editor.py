@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -117,6 +118,16 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(REPO),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def server_on_path(folder: Path) -> str:
+    """A PATH with our language server on it as `midfill-lsp`, where somebody who installed it has it."""
+    programs = folder / "bin"
+    programs.mkdir()
+    server = programs / "midfill-lsp"
+    server.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lsp_server "$@"\n')
+    server.chmod(0o755)
+    return os.pathsep.join([str(programs), os.environ["PATH"]])
 
 
 def setup(**options: Any) -> str:

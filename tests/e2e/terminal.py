@@ -129,7 +129,7 @@ class Terminal:
             front, back = back, front
         weight, slant = "bold" if cell.bold else "normal", "italic" if cell.italics else "normal"
         style = f"color:{front};background:{back};font-weight:{weight};font-style:{slant}"
-        return f'<span style="{style}">{html.escape(cell.data)}</span>'
+        return f'<span style="{style}">{html.escape(cell.data.replace("✅", "✓"))}</span>'
 
 
 def _colour(name: str, default: str) -> str:

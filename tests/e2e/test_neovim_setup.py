@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.neovim_editor import Editor, setup
+from tests.e2e.neovim_editor import PLUGIN, Editor, setup
 from tests.e2e.prompter import Prompter
 from tests.e2e.waiting import wait_for
 
+PAGE = Path(__file__).parents[2] / "docs" / "neovim.md"
 ADD = "def add(a, b):\n    return a + b\n"
 
 
@@ -98,20 +102,50 @@ def test_misspelt_options_are_named(start: Callable[[str], Editor]) -> None:
 def test_old_neovim_is_told_so(start: Callable[[str], Editor]) -> None:
     editor = start(
         "local has = vim.fn.has\n"
-        "vim.fn.has = function(feature) return feature == 'nvim-0.12' and 0 or has(feature) end\n"
+        "vim.fn.has = function(feature) return feature == 'nvim-0.10' and 0 or has(feature) end\n"
         "require('midfill').setup({})"
     )
-    assert "Midfill needs Neovim 0.12 or newer" in editor.messages()
+    assert "Midfill needs Neovim 0.10 or newer" in editor.messages()
     assert editor.lua("return vim.lsp.is_enabled('midfill')") is False
 
 
+def test_installed_from_the_sub_folder_by_vim_pack(start: Callable[[str], Editor], tmp_path: Path) -> None:
+    """As docs/neovim.md says: Neovim's own plugin manager clones the repository, the plugin is a folder in it."""
+    origin = tmp_path / "origin" / "editors" / "neovim"
+    shutil.copytree(PLUGIN, origin)
+    repository = str(tmp_path / "origin")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", "-C", repository, *arguments], check=True)
+    (lua,) = re.findall(r"```lua\n(vim\.pack\.add.*?)```", PAGE.read_text(), re.DOTALL)
+    with Prompter() as service:
+        service.follow(ADD)
+        lua = lua.replace("https://git.example.org/midfill", f"file://{repository}").replace(
+            "setup({", f"setup({{ endpoint = '{service.url}', cmd = {{ '{sys.executable}', '-m', 'lsp_server' }}, ", 1
+        )
+        editor = start(f"vim.opt.runtimepath:remove('{PLUGIN}')\nvim.fn.confirm = function() return 1 end\n{lua}")
+        found = "return vim.api.nvim_get_runtime_file('lua/midfill/init.lua', false)[1]"
+        path = wait_for("the clone", lambda: editor.lua(found))
+        assert Path(path).is_relative_to(tmp_path / "neovim" / "data")
+        editor.open("packed.py", "def add(a, b):\n\n", line=1)
+        editor.keys("    ret")
+        editor.wait_for_ghost("urn a + b")
+        editor.keys("<Tab>")
+        editor.wait_for_line("    return a + b")
+
+
 def test_help_is_found(start: Callable[[str], Editor]) -> None:
+    """Without `:helptags`: no plugin manager runs it in a sub-folder, so the tags are shipped."""
     editor = start("")
-    documentation = Path(__file__).parents[2] / "editors/neovim/doc/midfill.txt"
+    editor.nvim.command("help :Midfill")
+    assert editor.nvim.current.buffer.name.endswith("doc/midfill.txt")
+    assert "*:Midfill*" in editor.nvim.current.line
     copied = editor.folder / "help" / "doc"
     copied.mkdir(parents=True)
-    (copied / "midfill.txt").write_text(documentation.read_text())
+    (copied / "midfill.txt").write_text((PLUGIN / "doc" / "midfill.txt").read_text())
     # Fails on a tag that is defined twice.
     editor.nvim.command(f"helptags {copied}")
-    tags = {line.split("\t")[0] for line in (copied / "tags").read_text().splitlines()}
+    shipped = (PLUGIN / "doc" / "tags").read_text()
+    assert (copied / "tags").read_text() == shipped, "run `:helptags editors/neovim/doc`"
+    tags = {line.split("\t")[0] for line in shipped.splitlines()}
     assert {"midfill", "midfill.setup()", ":Midfill", "<Plug>(midfill-accept)"} <= tags

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.neovim_editor import Editor, environment, setup
+from tests.e2e.neovim_editor import Editor, environment, server_on_path, setup
 from tests.e2e.prompter import Prompter
 from tests.e2e.terminal import Terminal
 from tests.e2e.waiting import wait_for
@@ -33,12 +31,7 @@ def service() -> Iterator[Prompter]:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     """Runs an editor in a terminal, with a home of its own and `midfill-lsp` on the PATH."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    server = programs / "midfill-lsp"
-    server.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lsp_server "$@"\n')
-    server.chmod(0o755)
-    path = os.pathsep.join([str(programs), os.environ["PATH"]])
+    path = server_on_path(tmp_path)
     started: list[Terminal] = []
 
     def start_editor(*command: str, folder: Path = tmp_path) -> Terminal:
