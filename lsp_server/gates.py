@@ -18,12 +18,19 @@ def closed(request: Snapshot, settings: Settings) -> str | None:
     """Gates that hold for everything, cached completions and requests by hand included."""
     if not settings.enable:
         return "completions are switched off (midfill.enable or midfill.toggle)"
-    if _is_off(request.language, settings.disabled_languages):
-        return f"language {request.language} is switched off (midfill.disabledLanguages)"
+    if reason := language_off(request.language, settings):
+        return reason
     glob = ignored_by(request.file, settings.disabled_globs)
     if glob is not None:
         return f"the file matches {glob}, which is never sent (midfill.disabledGlobs)"
     return _scope_off(request, settings)
+
+
+def language_off(language: str, settings: Settings) -> str | None:
+    """Why nothing in this language is completed."""
+    if _is_off(language, settings.disabled_languages):
+        return f"language {language} is switched off (midfill.disabledLanguages)"
+    return None
 
 
 def _scope_off(request: Snapshot, settings: Settings) -> str | None:

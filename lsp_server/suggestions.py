@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from lsp_server import gates
 from lsp_server.choices import Choices
 from lsp_server.completer import Answer, Completer
 from lsp_server.configuration import Configuration
@@ -51,7 +52,7 @@ class Suggestions:
         """The completions for `request`, of which there are several only by hand; none if there is nothing to show."""
         settings = self._configuration.of(request.uri)
         refusal = self._rules.refusal(request, self._folders(), settings)
-        self._status.pause(refusal or self._state(settings))
+        self._status.pause(refusal or self._state(settings) or gates.language_off(request.language, settings))
         if refusal:
             # What it asked for while it was allowed must not be asked again either.
             self._completer.closed(request.uri)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parent.parent
+SERVER = REPO / "editors" / "vscode" / "server" / "main.py"  # after the build
 NODE = REPO / ".tools" / "vscode" / "bin"
 
 
