@@ -119,7 +119,7 @@ def test_an_outage_is_told_once(bystander: Session, service: ScriptedService) ->
     bystander.configure(endpoint=proxy.url, debounceMs=0, requestTimeoutMs=300)
     proxy.faults.extend([Fault("reset"), Fault("status", 500), Fault("close"), Fault("garbage"), Fault("status", 503)])
     for _ in range(5):
-        assert bystander.complete("file:///project/a.py", 0, 4) == []
+        assert bystander.complete("file:///project/a.py", 0, 4, AUTOMATIC) == []
     told = {s["message"] for s in bystander.notifications("didChangeStatus") if s["kind"] == "Warning"}
     assert len(told) == 1
     proxy.stop()
