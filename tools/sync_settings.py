@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from lsp_server.settings import MACHINE, WINDOW, describe
+from lsp_server.settings import MACHINE, RESOURCE, WINDOW, describe
 
 ROOT = Path(__file__).parent.parent
 EDITORS = ROOT / "editors"
@@ -110,7 +110,8 @@ def settings_page() -> str:
         "",
         "Written by `tools/sync_settings.py` from `lsp_server/settings.py`. VS Code: `midfill.*` in settings.json.",
         'Neovim: the same keys without `midfill.` in `require("midfill").setup{…}`. A change takes effect at once.',
-        "VS Code takes those marked * from your own settings only as long as you do not trust a workspace.",
+        "VS Code takes those marked * from your own settings only as long as you do not trust a workspace; those",
+        "marked † may differ from folder to folder of a workspace with several.",
         "",
         "| key | type | default | what it does |",
         "|---|---|---|---|",
@@ -119,7 +120,7 @@ def settings_page() -> str:
         kind = " \\| ".join(f'"{value}"' for value in row.get("enum", ())) or row["type"]
         if "minimum" in row:
             kind += f", {row['minimum']} to {row['maximum']}"
-        mark = " *" if row["scope"] == MACHINE else ""
+        mark = {MACHINE: " *", RESOURCE: " †"}.get(row["scope"], "")
         lines.append(f"| `{row['key']}`{mark} | {kind} | `{json.dumps(row['default'])}` | {row['doc']} |")
     return "\n".join(lines) + "\n"
 
