@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, text in (
         ("doctor", "say what works and what does not"),
         ("complete", "print one completion for FILE:LINE:COL"),
+        ("replay", "take parts of lines out of files, and count what would be shown there and how much of it is right"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--endpoint", metavar="URL", help='the service, or "local" (the default)')
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if name == "complete":
             command.add_argument("place", metavar="FILE:LINE:COL", help="line and column count from 1")
+        if name == "replay":
+            command.add_argument("files", metavar="FILE", nargs="+")
+            command.add_argument("--holes", type=int, default=20, metavar="N", help="in each file (default 20)")
     commands.add_parser("settings", help="print all settings as JSON")
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -46,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         return terminal.print_settings()
     if options.command == "doctor":
         return terminal.doctor(options.endpoint, options.set)
+    if options.command == "replay":
+        return terminal.replay(options.files, options.holes, options.endpoint, options.set)
     return terminal.complete(options.place, options.endpoint, options.set)
 
 

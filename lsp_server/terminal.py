@@ -1,4 +1,4 @@
-"""The commands for the terminal: doctor, complete, settings."""
+"""The commands for the terminal: doctor, complete, replay, settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from lsp_server import settings as config
 from lsp_server.client import ServiceClient
 from lsp_server.completer import Completer
 from lsp_server.connection import Connection
-from lsp_server.documents import Document, snapshot
+from lsp_server.documents import Document, file_of, snapshot
 from lsp_server.journal import Journal
 from lsp_server.network import Network
+from lsp_server.replay import Tally
+from lsp_server.replay import replay as fill_holes
 from lsp_server.safety import FileRules
 from lsp_server.settings import Settings, describe, parse
 from lsp_server.status import Status
@@ -105,6 +108,40 @@ async def _complete(document: Document, position: types.Position, settings: Sett
     return 1 if status.message else 0
 
 
+def replay(names: Sequence[str], holes: int, endpoint: str | None, assignments: Sequence[str] = ()) -> int:
+    """Print what would be shown for holes in these files; exit status 0, 1 if the service failed, 2 for wrong
+    arguments."""
+    settings = _settings(_raw(endpoint, assignments))
+    if settings is None:
+        return 2
+    documents = []
+    for name in names:
+        try:
+            documents.append(_read(name))
+        except ValueError as error:
+            print(f"midfill-lsp: {error}", file=sys.stderr)
+            return 2
+    return asyncio.run(_replay(documents, holes, settings))
+
+
+async def _replay(documents: Sequence[Document], holes: int, settings: Settings) -> int:
+    status = Status(lambda state: None)
+    connection, rules, tally = Connection(status, logs.service_log_file()), FileRules(time.monotonic), Tally()
+    try:
+        if await _connect(connection, settings) is None:
+            print(f"midfill-lsp: {connection.unavailable()}", file=sys.stderr)
+            return 1
+        for document in documents:
+            if refusal := rules.file_refusal(document.uri, [], settings):
+                print(f"midfill-lsp: {file_of(document.uri)}: {refusal}", file=sys.stderr)
+                continue
+            await fill_holes(connection, replace(settings, debounce_ms=0), document, holes, tally)
+    finally:
+        await connection.close()
+    print("\n".join(tally.lines()))
+    return 1 if status.message else 0
+
+
 async def _connect(connection: Connection, settings: Settings) -> ServiceClient | None:
     await connection.apply(settings)
     await connection.until_settled(_LOCAL_START_S)
@@ -135,14 +172,8 @@ def _open(place: str) -> tuple[Document, types.Position]:
     name, line, column = (*place.rsplit(":", 2), "", "")[:3]
     if not (name and line.isdecimal() and column.isdecimal() and int(line) and int(column)):
         raise ValueError(f"{place!r} is not FILE:LINE:COL, with line and column counted from 1")
-    path = Path(name)
-    try:
-        source = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot read {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 text") from error
-    document = Document(path.resolve().as_uri(), source, 0, _LANGUAGES.get(path.suffix, ""))
+    document = _read(name)
+    source = document.source
     last = document.client_position_at_offset(len(source)).line + 1
     if int(line) > last:
         raise ValueError(f"{name} has {last} lines, there is no line {line}")
@@ -152,3 +183,15 @@ def _open(place: str) -> tuple[Document, types.Position]:
     if int(column) - 1 > end - start:
         raise ValueError(f"line {line} of {name} has {end - start} characters, there is no column {column}")
     return document, document.client_position_at_offset(start + int(column) - 1)
+
+
+def _read(name: str) -> Document:
+    """The file. Raises ValueError with a sentence that says what to change."""
+    path = Path(name)
+    try:
+        source = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot read {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is not UTF-8 text") from error
+    return Document(path.resolve().as_uri(), source, 0, _LANGUAGES.get(path.suffix, ""))
