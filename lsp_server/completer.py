@@ -350,10 +350,8 @@ class Completer:
         reason = f"nothing left of the answer: {filtered.dropped_by}" if filtered.dropped_by else ""
         finished = completion.finish_reason == "stop" and text == completion.text.rstrip()
         # What is not shown is remembered too: whoever goes on typing it need not ask for it again.
-        text = text or completion.text
-        return Cached(
-            completion.completion_id, spot.lead + text if text else "", completion.confidence, finished, reason
-        )
+        text = spot.lead + (text or completion.text)
+        return Cached(completion.completion_id, text, completion.confidence, finished, reason)
 
 
 def _now(request: Snapshot, text_now: Callable[[], str | None]) -> Spot:

@@ -6,6 +6,8 @@ import re
 
 _OPENERS = (":", "{", "(", "[")
 _LEAVES_BLOCK = re.compile(r"\s*(?:return|raise|pass|break|continue|throw|goto)\b")
+_INDENTED = re.compile(r"^([ \t]+)\S", re.MULTILINE)
+_LOOKED_AT = 4096
 _COMMENT_MARKS = {
     "lua": "--", "sql": "--", "haskell": "--",
     **dict.fromkeys(("python", "ruby", "r", "julia", "perl", "shellscript", "yaml", "toml", "makefile", "elixir"), "#"),
@@ -46,11 +48,12 @@ def comment_mark(language: str) -> str:
 
 def missing_indentation(prefix: str) -> str:
     """What is still to be typed before the text of a line that is empty so far, if it is to be indented like the one
-    above it, or as that one opens a block. Empty where the line above does not tell."""
+    above it, or as that one opens a block. Empty where the line above does not tell, or the editor has indented."""
     head, end, line = prefix.rpartition("\n")
     following = next_line(head) if end and not line.strip() else None
-    indentation = following[1:] if following else ""
-    return indentation[len(line) :] if indentation.startswith(line) else ""
+    if following is None or len(line) > len(_indentation(head[head.rfind("\n") + 1 :])):
+        return ""
+    return following[1 + len(line) :] if following[1:].startswith(line) else ""
 
 
 def next_line(prefix: str) -> str | None:
@@ -61,7 +64,17 @@ def next_line(prefix: str) -> str | None:
     line = prefix[prefix.rfind("\n") + 1 :]
     if not line.strip() or _LEAVES_BLOCK.match(line):
         return None
-    indentation = line[: len(line) - len(line.lstrip())]
-    if line.rstrip().endswith(_OPENERS):
-        indentation += "\t" if "\t" in indentation else "    "
-    return "\n" + indentation
+    return "\n" + _indentation(line) + (_unit(prefix) if line.rstrip().endswith(_OPENERS) else "")
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _unit(prefix: str) -> str:
+    """One step of indentation, as the lines above have it."""
+    # A single blank is how comments of several lines are aligned.
+    seen = [match for match in _INDENTED.findall(prefix[-_LOOKED_AT:]) if match != " "]
+    if any(match.startswith("\t") for match in seen):
+        return "\t"
+    return min(seen, key=len, default="    ")
