@@ -19,7 +19,7 @@ from lsp_server.settings import Settings
 from lsp_server.spot import Spot
 
 OTHERS = 2
-OTHERS_S = 3.0
+OTHERS_S = 1.0
 """How long the first one waits for the others: an editor takes all that there are to cycle through at once."""
 
 
