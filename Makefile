@@ -57,6 +57,7 @@ pages: $(VENV)/dev.done
 	$(BIN)/python -m tools.sync_settings
 	$(BIN)/python -m tools.api_docs
 	$(BIN)/python -m tools.cli_docs
+	$(BIN)/python -m tools.metrics_docs
 	$(BIN)/python -m tools.figures
 
 lint: $(VENV)/dev.done

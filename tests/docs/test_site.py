@@ -52,3 +52,9 @@ def test_the_pages_render_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "tutorial.html").exists()
     assert "www.google" not in (tmp_path / "site" / "index.html").read_text()  # readable without the internet
+
+
+def test_a_page_is_in_the_table_of_contents_once():
+    listed = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert len(listed) == len(set(listed)), sorted(name for name in listed if listed.count(name) > 1)
+    assert set(listed) <= {page.name for page in (ROOT / "docs").glob("*.md")}
