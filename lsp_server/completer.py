@@ -258,7 +258,8 @@ class Completer:
         now = _now(request, text_now)
         cached = None if completion is None else self._known(now, by_hand)
         if cached is None:
-            raise Nothing("something else was typed while the completion was on its way")
+            found = self._recall(now)  # by hand also what is known to be nothing counts as unknown
+            raise Nothing((found and found.reason) or "something else was typed while the completion was on its way")
         flow.misses = 0
         return cached
 

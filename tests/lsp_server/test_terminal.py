@@ -99,6 +99,9 @@ def test_complete_tells_why_there_is_nothing(
     done = run("complete", "add.py:3:8", "--endpoint", service.url)
     assert (done.status, done.out) == (1, "")
     assert "scripted 500" in done.err
+    service.default = Reply(("  \n ",))
+    done = run("complete", "add.py:3:8", "--endpoint", service.url)
+    assert done.out == "" and "trailing_whitespace" in done.err
     assert run("complete", "add.py:3:8", "--endpoint", "nowhere").status == 2
 
 
