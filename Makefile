@@ -21,7 +21,7 @@ test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode .tools/e
 
 BENCH := $(BIN)/python -m tests.benchmarks
 
-# ten minutes on an idle machine with two cores
+# meant for ten minutes on an idle machine with two cores
 bench: $(VENV)/dev.done
 	$(BENCH).bench_lsp --file tests/benchmarks/unseen.py
 	$(BENCH).bench_engine
