@@ -35,7 +35,10 @@ def read_by_somebody() -> set[str]:
         path.read_text(encoding="utf-8")
         for path in [*(DEPLOY / "nginx").glob("*"), *(DEPLOY / "monitoring" / "provisioning").glob("*")]
     ]
-    return settings | names(*code) | names(*templates) | {"MIDFILL_IMAGE"}
+    # what a script reads itself, with a value for where it is not set
+    scripts = [path.read_text(encoding="utf-8") for path in TEXTS if path.suffix == ".sh"]
+    options = {name for text in scripts for name in re.findall(r"\$\{(MIDFILL_[A-Z_]+):-", text)}
+    return options | settings | names(*code) | names(*templates) | {"MIDFILL_IMAGE"}
 
 
 def test_every_variable_is_a_setting():
