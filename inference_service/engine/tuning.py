@@ -28,7 +28,7 @@ Choice = dict[int, str]
 SIZES = (1, 4, 8, 16, 32, 64, 128, 256)  # tokens of a step
 _CLEARLY = 0.8  # a less precise way has to take less than this share of the time
 _ABANDONED_S = 60.0  # a file that is being written is younger
-_FORMAT = 1  # of the file, and of what the kernels do
+_FORMAT = 2  # of the file, and of what the kernels do
 
 log = logging.getLogger(__name__)
 

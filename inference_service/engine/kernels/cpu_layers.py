@@ -25,6 +25,9 @@ from inference_service.engine.kernels.simd import (
 f32 = np.float32
 compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
+PACKED = np.int32 if HAS_BFLOAT16 else f32
+"""What products read their inputs as: pairs of bfloat16 where there are instructions for them, else float32."""
+
 RELU2, GELU, GELU_TANH, SWIGLU = range(4)
 _ROWS_AT_ONCE = 128  # inputs of so many rows stay in the second-level cache while weights pass by
 
@@ -45,10 +48,10 @@ def groups(rows):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pack(x, row, size, packed, pairs, paired):  # type: ignore[no-untyped-def]
-    """x (up to `size` rows, k) as the group that begins at `row`, in the tiles' order, as bfloat16 if `paired`."""
+def pack(x, row, size, packed):  # type: ignore[no-untyped-def]
+    """x (up to `size` rows, k) as the group that begins at `row`, in the tiles' order; see PACKED."""
     k = x.shape[1]
-    if HAS_BFLOAT16 and paired:
+    if HAS_BFLOAT16:
         bits = x.view(np.uint32)
         for r in range(x.shape[0]):
             at, line = row * (k // 2) + r, bits[r]
@@ -56,7 +59,7 @@ def pack(x, row, size, packed, pairs, paired):  # type: ignore[no-untyped-def]
                 low, high = line[2 * j], line[2 * j + 1]  # both rounded to the nearest, ties to even
                 low = (low + np.uint32(0x7FFF) + ((low >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
                 high = (high + np.uint32(0x7FFF) + ((high >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-                pairs[at + j * size] = np.int32(low | high)
+                packed[at + j * size] = np.int32(low | high)
     else:
         for r in range(x.shape[0]):
             at, line = row * k + r, x[r]
@@ -150,30 +153,25 @@ def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding)
     """Columns of out (rows, n) that lie in `panels` (first, last + 1) = x @ weights * scale + bias, or added to out.
 
     weight: flat packed int8, the matrix begins at `start`; x: all groups of rows, each row `width` elements, as `pack`
-    wrote them in float32; scale (n,); bias (n,) or empty.
+    wrote them; scale (n,); bias (n,) or empty.
     """
     sums = np.empty((16, LANES), f32)
     if rows == 1:
         _rows_1(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
     elif rows <= 4:
         _rows_4(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
-    elif rows <= TILE_ROWS and rows <= 8:
+    elif rows <= min(TILE_ROWS, 8):
         _rows_8(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
     else:
+        wide = np.empty(k // 2 * LANES, np.int32)
         for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
             for panel in range(panels[0], panels[1]):
-                first = start + panel * LANES * k
-                _panel(weight, first, k, x, width, block, rows, scale, bias, panel * LANES, out, adding, sums)
-
-
-@compiled
-def multiply_pairs(weight, start, k, panels, x, width, rows, scale, bias, out, adding):  # type: ignore[no-untyped-def]
-    """`multiply` of rows that `pack` wrote as bfloat16: 16 columns are widened once for many rows."""
-    sums, wide = np.empty((16, LANES), f32), np.empty(k // 2 * LANES, np.int32)
-    for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
-        for panel in range(panels[0], panels[1]):
-            widen(weight, start + panel * LANES * k, k, wide)  # type: ignore[call-arg]
-            _panel(wide, 0, k, x, width, block, rows, scale, bias, panel * LANES, out, adding, sums)
+                column, first = panel * LANES, start + panel * LANES * k
+                if HAS_BFLOAT16:  # once for many groups of rows
+                    widen(weight, first, k, wide)  # type: ignore[call-arg]
+                    _panel(wide, 0, k, x, width, block, rows, scale, bias, column, out, adding, sums)
+                else:
+                    _panel(weight, first, k, x, width, block, rows, scale, bias, column, out, adding, sums)
 
 
 @compiled

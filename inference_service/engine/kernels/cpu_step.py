@@ -1,8 +1,8 @@
 """The whole forward pass of a step as one compiled function for CPUs, which several threads run together.
 
 With one row a step of a small model is bound by the call overhead of its hundred operators, not by arithmetic. Here
-the weights stay int8 in memory and are widened in registers; up to FLOAT_ROWS rows are multiplied in float32, more of
-them in bfloat16 where the processor can (sums in float32; int8 weights are exact in both). Attention reads the paged
+the weights stay int8 in memory and are widened in registers; rows are multiplied in bfloat16 where the processor can,
+else in float32 (sums are float32; int8 weights are exact in both). Attention reads the paged
 cache in place, and the interpreter is left once a step, without its lock. The plain twin is `GPT.hidden` over a
 `PagedBatch`.
 """
@@ -19,7 +19,6 @@ from inference_service.engine.kernels.cpu_layers import compiled, f32, groups
 from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES
 from inference_service.engine.kernels.team import done, take, wait
 
-FLOAT_ROWS = 8
 _PIECE_BYTES = 65536  # of weights: some microseconds of work
 _PHASES_A_LAYER = 11
 _QKV, _OUT, _UP, _DOWN, _HEAD = range(5)
@@ -73,7 +72,6 @@ class Shape(NamedTuple):
     bigram_rows: int
     d_ff: int
     n_layer: int
-    bfloat16: bool
 
 
 class Batch(NamedTuple):
@@ -97,14 +95,13 @@ class Batch(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Room for what the phases hand to each other, float32 but for `pairs` (int32), and the logits (R, V)."""
+    """Room for what the phases hand to each other, float32 but for `packed`, and the logits (R, V)."""
 
     x: np.ndarray
     projected: np.ndarray
     attended: np.ndarray
     raised: np.ndarray
     packed: np.ndarray
-    pairs: np.ndarray
     gathered: np.ndarray
     logits: np.ndarray
 
@@ -142,9 +139,10 @@ def _embed(x, row, batch, weights, shape):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _project(state, phase, matrix, layer, k, paired, scratch, rows, out, adding):  # type: ignore[no-untyped-def]
+def _project(state, phase, matrix, layer, k, scratch, rows, out, adding):  # type: ignore[no-untyped-def]
     """out = the packed rows @ the layer's matrix + its bias, or added to out."""
     n, none = matrix.scale.shape[1], np.empty(0, f32)
+    width = k // 2 if HAS_BFLOAT16 else k
     panels = -(-n // LANES)
     start = layer * panels * LANES * k
     a_piece = max(1, min(_PIECE_BYTES // (LANES * k), panels // 8))
@@ -153,17 +151,14 @@ def _project(state, phase, matrix, layer, k, paired, scratch, rows, out, adding)
     piece = take(state, phase)
     while piece < pieces:
         some = piece * a_piece, min((piece + 1) * a_piece, panels)
-        if HAS_BFLOAT16 and paired:
-            layers.multiply_pairs(matrix.weight, start, k, some, scratch.pairs, k // 2, rows, scale, bias, out, adding)
-        else:
-            layers.multiply(matrix.weight, start, k, some, scratch.packed, k, rows, scale, bias, out, adding)
+        layers.multiply(matrix.weight, start, k, some, scratch.packed, width, rows, scale, bias, out, adding)
         done(state, phase)
         piece = take(state, phase)
     wait(state, phase, pieces)
 
 
 @compiled
-def _prepare(state, phase, part, source, rows, k, number, batch, weights, shape, paired, scratch):  # type: ignore[no-untyped-def]
+def _prepare(state, phase, part, source, rows, k, number, batch, weights, shape, scratch):  # type: ignore[no-untyped-def]
     """Pack the k inputs of product `part` of all rows: normed, activated or as they are."""
     pieces = groups(rows)
     piece = take(state, phase)
@@ -179,7 +174,7 @@ def _prepare(state, phase, part, source, rows, k, number, batch, weights, shape,
                 layers.activate(line, ready[r], shape.activation)
             else:
                 layers.norm(line, ready[r], weights.norms, number, shape)
-        layers.pack(ready, row, size, scratch.packed, scratch.pairs, paired)
+        layers.pack(ready, row, size, scratch.packed)
         done(state, phase)
         piece = take(state, phase)
     wait(state, phase, pieces)
@@ -279,12 +274,11 @@ def step(state, batch, weights, shape, keys, values, scratch):  # type: ignore[n
         if layer == shape.n_layer:
             layer, part = 0, _HEAD
         rows = batch.wanted.shape[0] if part == _HEAD else batch.tokens.shape[0]
-        paired = shape.bfloat16 and rows > FLOAT_ROWS
         k = shape.d_ff if part == _DOWN else sources[part].shape[1]
         # one place that calls each of them: where it is called, a function is compiled again
-        _prepare(state, phase, part, sources[part], rows, k, number // 2, batch, weights, shape, paired, scratch)
+        _prepare(state, phase, part, sources[part], rows, k, number // 2, batch, weights, shape, scratch)
         adding = part in (_OUT, _DOWN)
-        _project(state, phase + 1, matrices[part], layer, k, paired, scratch, rows, targets[part], adding)
+        _project(state, phase + 1, matrices[part], layer, k, scratch, rows, targets[part], adding)
         phase += 2
         if part == _QKV:
             _store(state, phase, layer, batch, weights, shape, scratch, keys, values)

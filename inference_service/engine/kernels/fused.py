@@ -40,8 +40,13 @@ class FusedStep:
         int8: Mapping[str, tuple[Tensor, Tensor]],
         threads: int = 1,
     ) -> None:
-        """`parameters` are those that are no int8 rows, as a GPT names them; matrices among them are quantized here."""
+        """`parameters` are those that are no int8 rows, as a GPT names them; matrices among them are quantized here.
+
+        Raises ValueError for odd widths, of which no pairs can be made.
+        """
         c = self._config = config
+        if (c.d_model | c.n_head * c.head_dim | c.d_ff) & 1:
+            raise ValueError(f"widths must be even: {c.d_model}, {c.n_head * c.head_dim}, {c.d_ff}")
         self._team, self._threads = Team(threads), threads
 
         def rows(name: str) -> Rows:
@@ -87,11 +92,9 @@ class FusedStep:
             cos[:, :half].contiguous().numpy() if half else none,
             sin[:, half:].contiguous().numpy() if half else none,
         )
-        # pairs of inputs cannot be made of an odd number
-        bfloat16 = HAS_BFLOAT16 and not (c.d_model | c.n_head * c.head_dim | c.d_ff) & 1
         self._shape = Shape(
             c.norm == "layer", c.norm_eps, c.embedding_norm, c.qk_norm, _ACTIVATIONS[c.activation],
-            c.bigram_rows, c.d_ff, c.n_layer, bfloat16,
+            c.bigram_rows, c.d_ff, c.n_layer,
         )  # fmt: skip
 
     def ways(self) -> dict[str, Callable[[Sequence[Work], KVPool], Tensor]]:
@@ -164,9 +167,7 @@ class FusedStep:
             projected=room(rows, attended + 2 * c.n_kv_head * c.head_dim),
             attended=room(rows, attended),
             raised=room(rows, raised),
-            packed=room(widest),
-            # where there are no pairs their type is not compiled either
-            pairs=np.empty(widest // 2 + 1, np.int32 if HAS_BFLOAT16 else np.float32),
+            packed=np.empty(widest // 2 if HAS_BFLOAT16 else widest, cpu_layers.PACKED),
             gathered=room(gathered),
             logits=room(wanted, c.vocab_size),
         )

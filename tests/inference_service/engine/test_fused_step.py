@@ -8,6 +8,7 @@ import torch
 from inference_service.engine.block_manager import BlockManager
 from inference_service.engine.cpu_kernels import by_operators
 from inference_service.engine.kernels.fused import FusedStep
+from inference_service.engine.kernels.simd import HAS_BFLOAT16
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.runner import BLOCK_SIZE, Runner
 from inference_service.engine.sampler import pick_greedy, to_host
@@ -53,8 +54,8 @@ def test_logits_are_those_of_the_naive_full_forward(loaded, way, max_tokens):
     else:
         fused = FusedStep(loaded.config, loaded.floats, loaded.int8, 1 if way == "one thread" else 2)
         ways = fused.ways().values()
-    # in steps of more than 8 tokens the compiled step rounds inputs to bfloat16, whose precision is 1 in 256
-    tolerance = 0.01 if way != "operators" and max_tokens > 8 else 2e-5
+    # the compiled step rounds inputs to bfloat16, whose precision is 1 in 256, where the processor multiplies them
+    tolerance = 0.01 if way != "operators" and HAS_BFLOAT16 else 2e-5
     for compute in ways:
         for tokens, row in steps(compute, loaded.config, max_tokens):
             expected = model(torch.tensor([tokens]))[0, -1]
