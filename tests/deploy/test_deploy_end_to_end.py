@@ -13,18 +13,18 @@ from tests.programs import program
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1900)
 def test_a_folder_of_code_becomes_a_monitored_cluster(tmp_path):
     for name in ("nginx", "prometheus", "jq", "curl"):
         program(name, name)
-    for name, package in (("code", "inference_service"), ("measured", "lsp_server")):
-        shutil.copytree(ROOT / package, tmp_path / name, ignore=shutil.ignore_patterns("bundled", "__pycache__"))
+    for name, package in (("code", "inference_service/api"), ("measured", "lsp_server/postprocess")):
+        shutil.copytree(ROOT / package, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
     ports = ("MIDFILL_PORT", "MIDFILL_OPERATOR_PORT", "MIDFILL_PROMETHEUS_PORT")
     environment |= {name: str(free_port()) for name in ports} | {"PYTHON": sys.executable}
     words = ["deploy/deploy_end_to_end.sh", "--smoke", tmp_path / "code", tmp_path / "measured", tmp_path / "work"]
     done = subprocess.run(
-        list(map(str, words)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1100
+        list(map(str, words)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     served = [line for line in done.stdout.splitlines() if " serves " in line]
