@@ -22,7 +22,15 @@ def test_a_folder_of_code_becomes_a_monitored_cluster(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
     ports = ("MIDFILL_PORT", "MIDFILL_OPERATOR_PORT", "MIDFILL_PROMETHEUS_PORT")
     environment |= {name: str(free_port()) for name in ports} | {"PYTHON": sys.executable}
-    words = ["deploy/deploy_end_to_end.sh", "--smoke", tmp_path / "code", tmp_path / "measured", tmp_path / "work"]
+    words = [
+        "timeout",
+        "1700",
+        "deploy/deploy_end_to_end.sh",
+        "--smoke",
+        tmp_path / "code",
+        tmp_path / "measured",
+        tmp_path / "work",
+    ]
     done = subprocess.run(
         list(map(str, words)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800
     )
