@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.local_services import end_local_service
 from tests.e2e.neovim_editor import Editor, setup
 from tests.e2e.waiting import wait_for
 
@@ -45,3 +46,4 @@ def test_the_bundled_model_completes_and_accept_writes_it(tmp_path: Path) -> Non
         assert path.read_text() == before.removesuffix("\n") + shown + "\n"
     finally:
         editor.close()
+        end_local_service(editor.folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.local_services import end_local_service
 from tests.e2e.vscode_editor import CodeServer, chromium
 from tests.e2e.waiting import wait_for
 
@@ -54,3 +55,4 @@ def test_install_open_type_accept(tmp_path: Path) -> None:
             assert not [text for text in window.notifications() if "rror" in text]
     finally:
         server.close()
+        end_local_service(server.folder)

@@ -1,0 +1,42 @@
+"""Two Neovims and the local service with the bundled model: one service for both, and it is gone after them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.local_services import end_local_service, local_service
+from tests.e2e.neovim_editor import Editor, setup
+from tests.e2e.waiting import wait_for
+
+
+@pytest.mark.timeout(300)
+def test_two_editors_share_one_local_service(tmp_path: Path) -> None:
+    init = setup(localIdleMinutes=0)
+    first, second = Editor(tmp_path, init), Editor(tmp_path, init)
+    try:
+        for number, editor in enumerate((first, second)):
+            editor.open(f"shared_{number}.py", "\n", line=0)
+        for editor in (first, second):
+            wait_for("the local service", lambda editor=editor: editor.statusline() == "midfill", timeout=180)
+        record = local_service(tmp_path)
+        assert record is not None
+        hosts = [p for p in Path("/proc").glob("[0-9]*") if runs_host(p, tmp_path)]
+        assert [int(host.name) for host in hosts] == [record.pid]
+        first.close()
+        second.keys("x")
+        assert local_service(tmp_path) == record, "the other editor still needs it"
+        second.close()
+        wait_for("the service to end", lambda: local_service(tmp_path) is None, timeout=60)
+    finally:
+        end_local_service(tmp_path)
+
+
+def runs_host(process: Path, home: Path) -> bool:
+    """Whether this is the process that keeps the service of `home`."""
+    try:
+        command = (process / "cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return False
+    return "lsp_server.local_host" in command and str(home / "state" / "midfill") in command
