@@ -11,12 +11,14 @@ from tests.lsp_server.scripted_service import Call, Reply, ScriptedService
 class Prompter(ScriptedService):
     """Completes a prompt that `target` begins with by the next `lines` lines of `target`; any other by nothing.
 
-    With `held`, answers wait until `answer` is set. `replies` and `required_key` come first, as in ScriptedService.
+    With `held`, answers wait until `answer` is set. `replies` and `required_key` come first, as in ScriptedService, and
+    before them a `fault`, which lasts.
     """
 
     def __init__(self, port: int = 0) -> None:
         self.answer = threading.Event()
         self.target, self.lines = "", 1
+        self.fault: Reply | None = None
         super().__init__(port)
         self.follow("")
 
@@ -29,6 +31,7 @@ class Prompter(ScriptedService):
         else:
             self.answer.set()
         self.calls.clear()
+        self.others = ()
 
     @property
     def requests(self) -> list[dict[str, Any]]:
@@ -37,9 +40,12 @@ class Prompter(ScriptedService):
 
     def reported(self, kind: str) -> list[dict[str, Any]]:
         """The events of this kind about completions since `follow`."""
-        return [e for e in self.events if e["event"] == kind and int(e["completion_id"][5:]) >= self.first_number]
+        earlier = {f"cmpl-{number}" for number in range(1, self.first_number)}
+        return [e for e in self.events if e["event"] == kind and e["completion_id"] not in earlier]
 
     def reply_to(self, call: Call) -> Reply:
+        if self.fault:
+            return self.fault
         if self.replies:
             return super().reply_to(call)
         # Two characters a piece, so that nothing in the tests depends on where the stream is cut.

@@ -11,7 +11,14 @@ from tests.e2e.neovim_editor import Editor, setup
 from tests.e2e.prompter import Prompter
 from tests.e2e.waiting import wait_for
 
-KEYS = {"accept": "<Tab>", "accept_word": "<F2>", "accept_line": "<F3>", "trigger": "<F4>"}
+KEYS = {
+    "accept": "<Tab>",
+    "accept_word": "<F2>",
+    "accept_line": "<F3>",
+    "trigger": "<F4>",
+    "next": "<F5>",
+    "prev": "<F6>",
+}
 ADD = "def add(a, b):\n    return a + b\n"
 BLOCK = "def sign(x):\n    if x < 0:\n        return -1\n    return 1\n"
 
@@ -251,6 +258,28 @@ def test_trigger_asks_by_hand(editor: Editor, service: Prompter, file_name: str)
     assert editor.ghost_within(1.0) == {""}
     editor.keys("<F4>")
     wait_for("ghost text", editor.ghost)
+
+
+def test_cycling_through_the_answers(editor: Editor, service: Prompter, file_name: str) -> None:
+    service.follow(ADD)
+    service.others = ("urn b + a", "urn a - b")
+    editor.open(file_name, "def add(a, b):\n\n", line=1)
+    editor.keys("    ret")
+    editor.wait_for_ghost("urn a + b")
+    editor.keys("<F4>")
+
+    def second() -> bool:
+        editor.keys("<F5>")  # again where the answers were not there yet
+        return editor.ghost_within(0.3) == {"urn b + a (2/3)"}
+
+    wait_for("the second answer", second)
+    editor.keys("<F5>")
+    editor.wait_for_ghost("urn a - b (3/3)")
+    editor.keys("<F6>")
+    editor.wait_for_ghost("urn b + a (2/3)")
+    editor.keys("<Tab>")
+    editor.wait_for_line("    return b + a")
+    wait_for("the acceptance to be reported", lambda: service.reported("accepted"))
 
 
 def test_toggle_and_statusline(editor: Editor, service: Prompter, file_name: str) -> None:
