@@ -44,8 +44,7 @@ def measure(ways: Mapping[str, Compute], config: GPTConfig) -> Choice:
     pool = KVPool(config, 1, max(sizes), torch.device("cpu"), torch.float32)
     choice = {}
     for size in sizes:
-        trial = ScheduledSequence([0] * size, lease=Lease([0], 0, 0))
-        work = [Work(trial, 0, trial.tokens, 1)]
+        work = _step(size)
         times = {name: _seconds(compute, work, pool) for name, compute in ways.items()}
         best = next(iter(times))
         for name in times:
@@ -54,6 +53,18 @@ def measure(ways: Mapping[str, Compute], config: GPTConfig) -> Choice:
         choice[size] = best
         log.debug("a step of %d tokens: %s", size, {name: f"{seconds * 1e3:.2f} ms" for name, seconds in times.items()})
     return choice
+
+
+def _use_once(ways: Mapping[str, Compute], choice: Choice, config: GPTConfig) -> None:
+    """What is not compiled on this disk yet is compiled here, and not in the first step that somebody waits for."""
+    pool = KVPool(config, 1, max(choice), torch.device("cpu"), torch.float32)
+    for size, name in choice.items():
+        ways[name](_step(size), pool)
+
+
+def _step(size: int) -> list[Work]:
+    trial = ScheduledSequence([0] * size, lease=Lease([0], 0, 0))
+    return [Work(trial, 0, trial.tokens, 1)]
 
 
 def _seconds(compute: Compute, work: Sequence[Work], pool: KVPool) -> float:
@@ -83,6 +94,7 @@ def remembered(ways: Mapping[str, Compute], config: GPTConfig, folder: Path | No
         stored = json.loads(path.read_text(encoding="utf-8"))
         choice = {int(size): str(name) for size, name in stored["choice"].items()}
         if choice and set(choice.values()) <= set(ways):
+            _use_once(ways, choice, config)
             return choice
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # never measured, or a file that something else wrote
