@@ -22,8 +22,8 @@ _ENTRY_BYTES, _PIECE_BYTES = 600, 180  # that Python needs for an entry and for 
 _REDIS_TIMEOUT_S = 0.05  # longer, and computing it would be the faster way
 _PAUSE_S = 5.0  # without Redis after a fault, so that its time-out is not paid by every request
 _PREFIX = "midfill:response:"
-_FAMILIES = 8192  # documents, about, whose answers are found in memory
-_LENGTHS = 128  # of prompts that are remembered for each; older answers of it are computed again
+_FAMILIES = 4096  # documents, about, whose answers are found in memory
+_LENGTHS = 32  # of prompts that are remembered for each; older answers of it are computed again
 
 
 class ResponseCache:

@@ -129,6 +129,18 @@ async def test_cancelling_ends_the_work(rpc, scripted):
     assert channel.api.backend.aborted
 
 
+async def test_a_caller_that_reads_nothing_does_not_keep_the_work(rpc, scripted, monkeypatch):
+    monkeypatch.setattr("inference_service.api.grpc.bridge.SEND_TIMEOUT_S", 0.3)
+    channel = await rpc(scripted(tokens=100_000, interval_s=0.0005), max_tokens_limit=100_000)
+    asked = pb.CompleteRequest(prompt=["x" * 150_000], n=8, echo=True, max_tokens=100_000)
+    running = complete(channel, asked)
+    await running.read()
+    async with asyncio.timeout(60):
+        while channel.api.service._runs:
+            await asyncio.sleep(0.02)
+    assert channel.api.backend.aborted
+
+
 async def test_the_deadline_of_the_call_is_one(rpc):
     channel = await rpc()
     before = time.monotonic()

@@ -43,7 +43,7 @@ def _gauge(page: str, name: str) -> float:
 @pytest.mark.timeout(600)
 async def test_nothing_but_answers_and_when_to_come_again(start_process, tiny_model_dir, keys):
     model = ("--model", str(tiny_model_dir), "--device", "cpu", "--threads", "1")
-    process = start_process("--port", "0", "--max-queue", "20", *model, program=("-m", "inference_service"))
+    process = start_process("--port", "0", "--max-queue", "3", *model, program=("-m", "inference_service"))
     line = await asyncio.to_thread(process.lines.get, True, 100)
     limits = httpx.Limits(max_connections=400)
     async with httpx.AsyncClient(base_url=line.split()[3], timeout=120, limits=limits) as client:

@@ -108,6 +108,17 @@ async def test_of_two_activations_at_once_one_wins(here, store):
     assert await service.version() == winner
 
 
+async def test_replicas_that_are_told_different_things_at_once_end_up_with_one(here, store, monkeypatch):
+    monkeypatch.setattr("inference_service.registry.deployments._FOLLOW_S", 0.05)
+    replicas = [await here(), await here()]
+    answers = await asyncio.gather(replicas[0].activate(store.one), replicas[1].activate(store.two))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    kept = json.loads((store.path / "rollout.json").read_text())["active"]
+    async with asyncio.timeout(60):
+        while {await replica.version() for replica in replicas} != {kept}:
+            await asyncio.sleep(0.02)
+
+
 async def test_a_state_that_cannot_be_kept_leaves_the_old_version_serving(here, store):
     service = await here()
     base = await service.version()
