@@ -145,6 +145,12 @@ class Window:
         item = self.page.locator("#midfill\\.midfill\\.midfill\\.status a").first
         return (item.get_attribute("aria-label") or "") if item.count() else ""
 
+    def status_icon(self) -> str:
+        """The name of the icon beside it."""
+        icon = self.page.locator("#midfill\\.midfill\\.midfill\\.status .codicon").first
+        match = re.search(r"codicon-([\w-]+)", icon.get_attribute("class") or "")
+        return match[1] if match else ""
+
     def wait_for_status(self, pattern: str, timeout: float = 60.0) -> None:
         end, seen = time.monotonic() + timeout, self.status()
         while not re.search(pattern, seen):
