@@ -90,6 +90,7 @@ class CpuKernels:
             fused = FusedStep(loaded.config, loaded.floats, loaded.int8, threads)
             with torch.inference_mode():
                 choice = remembered(fused.ways() | {_OPERATORS: self._by_operators}, loaded.config)
+                fused.pick_greedy(torch.zeros(1, loaded.config.vocab_size))  # compiled now, not for the first request
         except Exception as fault:  # whatever a compiler can run into on some machine, the operators do serve
             log.warning("the fused step is not used on this machine: %s", fault)
         else:
