@@ -143,6 +143,21 @@ def test_asking_by_hand_within_a_line(window: Window, service: Prompter, file_na
     wait_for("ghost text", window.ghost)
 
 
+def test_cycling_through_the_answers(window: Window, service: Prompter, file_name: str) -> None:
+    service.follow(ADD)
+    service.others = ("urn b + a", "urn a - b")
+    path = window.open(file_name, "def add(a, b):\n", line=1)
+    window.type("    ret")
+    window.wait_for_ghost("urn a + b")
+    window.press("Alt+]")
+    window.wait_for_ghost("urn b + a")
+    window.press("Alt+[")
+    window.wait_for_ghost("urn a + b")
+    window.press("Alt+]", "Tab")
+    wait_for("the ghost text to be accepted", lambda: not window.ghost())
+    assert window.saved(path) == "def add(a, b):\n    return b + a"
+
+
 def test_a_notebooks_cell(window: Window, service: Prompter) -> None:
     service.follow("first = 1\n\ntotal = first + 1\n")  # the cells, an empty line between them
     notebook = {
