@@ -10,7 +10,7 @@ from tests.deploy.editors import counts, failures
 
 async def test_a_killed_replica_takes_only_its_streams_with_it(cluster):
     victim = cluster.replicas[1]
-    async with cluster.editors(12, pause_s=0.05) as editors:
+    async with cluster.editors(12) as editors:
         await editors.answers(40)
         victim.kill()
         await editors.answers(60)

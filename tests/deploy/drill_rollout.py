@@ -69,8 +69,11 @@ async def test_a_bad_canary_is_taken_back_by_all_replicas(cluster, operator, tin
     assert begun.status_code == 200, begun.text
     await until_all(cluster, lambda _, experiments: len(experiments["experiments"]) == 1)
 
+    # all that these documents say comes from one client here, which the second line would stop
+    url, nginx = cluster.another_nginx(MIDFILL_RATE="10000", MIDFILL_BURST="10000")
+    nginx.start()
     room = asyncio.Semaphore(16)
-    async with cluster.client() as client:
+    async with cluster.client(url=url) as client:
 
         async def ask(session):
             async with room:
@@ -94,6 +97,7 @@ async def test_a_bad_canary_is_taken_back_by_all_replicas(cluster, operator, tin
             await asyncio.gather(*(tell(session, answers[session][0], event) for session in told))
         await until_all(cluster, lambda _, experiments: experiments["experiments"] == [])
         assert {(await ask(session))[1] for session in sorted(canary)} == {good}
+    nginx.stop()
     ended = [experiments["last_rollback"] for experiments in await of_each(cluster, "/admin/experiments")]
     assert {one["reason"] for one in ended if one} == {"acceptance"}
 
