@@ -59,8 +59,11 @@ class Metrics:
         self.model_info = Gauge(
             "model_info", "The served model", ["name", "version"], namespace=NAMESPACE, registry=self.registry
         )
+        # a series that exists from the start has a rate from the start
         for stage in ("waiting", "decode"):
-            self.aborted.labels(stage=stage)  # a series that exists from the start has a rate from the start
+            self.aborted.labels(stage=stage)
+        for status in (200, 429, 500, 503):
+            self.requests.labels(status=str(status))
         own = {name for family in self.registry.collect() for name in (family.name, f"{family.name}_total")}
         self.registry.register(_BackendCollector(gauges, own, (self.aborted, self.wasted_tokens)))
 

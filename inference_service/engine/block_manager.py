@@ -52,8 +52,6 @@ class BlockManager:
         self._roots: dict[Hashable, int] = {}
         self._full: dict[tuple[int, tuple[int, ...]], int] = {}
         self._beginning: dict[tuple[int, int], list[int]] = {}  # (parent, first token) -> indexed blocks
-        self.cached_tokens_total = 0
-        self.queried_tokens_total = 0
 
     @property
     def num_free(self) -> int:
@@ -87,8 +85,6 @@ class BlockManager:
             self.release(lease, [])
             return None
         copy = Copy(source, lease.blocks[lease.shared], shared) if source is not None else None
-        self.queried_tokens_total += len(tokens)
-        self.cached_tokens_total += cached + shared
         return lease, cached + shared, copy
 
     def extend(self, lease: Lease, length: int) -> bool:

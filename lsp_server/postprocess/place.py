@@ -30,11 +30,6 @@ class Place:
         """The lines below the cursor's."""
         return self.suffix.split("\n")[1:]
 
-    @property
-    def lines_above(self) -> list[str]:
-        """The lines above the cursor's."""
-        return self.prefix.split("\n")[:-1]
-
 
 def indent_of(line: str) -> int:
     """The width of a line's indentation in columns, a tab being four."""
