@@ -22,6 +22,7 @@ class Completion:
         self.request = request
         self.sequence: Sequence | None = None  # once it is tokenized
         self.end_reason: FinishReason | None = None  # set from outside: superseded, cancelled, shutdown
+        self.instead_of: Completion | None = None  # what its session asked for before and had not got
         self.typed = b""  # bytes at the cursor that the first tokens have to spell again
         self.generated = 0  # tokens so far, those that spell typed bytes included
         self.sampling = Sampling(request.temperature, request.top_k, request.top_p, request.min_p, request.seed)
@@ -48,6 +49,16 @@ class Completion:
         priority = 2 * request.priority + (request.mode != "line")
         self.sequence = Sequence(prompt.tokens, root, (request.tenant, request.user), priority)
         return self.sequence
+
+    def given_up(self) -> Sequence | None:
+        """The sequence whose place in the queue is this one's: of its session, and not answered yet."""
+        assert self.sequence is not None
+        before, self.instead_of = self.instead_of, None
+        while before is not None and before.sequence is None:  # ended before it was tokenized
+            before = before.instead_of
+        if before is None or before.generated or before.sequence is None or before.sequence.user != self.sequence.user:
+            return None
+        return before.sequence
 
     def started(self) -> None:
         """The first step computes something of it."""

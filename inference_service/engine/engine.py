@@ -89,10 +89,13 @@ class Engine:
                 for other in self._unfinished.values():
                     if other.request.session == request.session:
                         other.end_reason = other.end_reason or "superseded"
+                        completion.instead_of = other
             if not self._unfinished:
                 self._turned = time.monotonic()
             self._unfinished[request.id] = completion
-            self._arrived.append(completion)
+            before = completion.instead_of
+            place = self._arrived.index(before) if before in self._arrived else len(self._arrived)
+            self._arrived.insert(place, completion)
             self._changed.notify()
 
     def cancel(self, completion_id: str) -> bool:
@@ -148,7 +151,7 @@ class Engine:
         try:
             prompt = build_prompt(request, self._tokenizer, self._runner.context_length)
             sequence = completion.tokenized(prompt, (request.tenant, self._version))
-            self._scheduler.add(sequence)
+            self._scheduler.add(sequence, completion.given_up())
         except Exception as fault:  # one request's fault must not reach the others
             self._fail(completion, fault)
         else:

@@ -78,13 +78,17 @@ class Scheduler:
     def num_waiting(self) -> int:
         return sum(1 for _ in self._all_waiting())
 
-    def add(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises ValueError when it could never fit the pool."""
+    def add(self, sequence: Sequence, instead_of: Sequence | None = None) -> None:
+        """Queue a sequence, `instead_of` one of the same user that is given up in its favour: who asks anew at each
+        keystroke would never have its turn from the end of a long queue. Raises ValueError when it could never fit
+        the pool.
+        """
         if len(sequence.tokens) > self._blocks.num_blocks * self._blocks.block_size:
             raise ValueError(f"{len(sequence.tokens)} tokens do not fit a cache of {self._blocks.num_blocks} blocks")
-        sequence.arrival = next(self._arrivals)
+        sequence.arrival = next(self._arrivals) if instead_of is None else instead_of.arrival
         self._lift(sequence.user)
-        self._queue(sequence).append(sequence)
+        queue = self._queue(sequence)
+        queue.insert(sum(1 for other in queue if other.arrival <= sequence.arrival), sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence wherever it is; what it computed stays in the prefix cache."""

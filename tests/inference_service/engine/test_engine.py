@@ -162,6 +162,24 @@ async def test_the_newest_request_of_a_session_wins(engine):
     assert (await other.result())[1] == "length"
 
 
+async def test_who_types_on_in_a_long_queue_is_answered_in_turn(loaded, monkeypatch):
+    monkeypatch.setattr("inference_service.engine.engine.MAX_SEQUENCES", 1)
+    engine = Engine(FloatRunner(loaded), loaded.tokenizer)
+    order = []
+    busy = Run(engine, prompt=PREFIX, max_tokens=150)
+    await busy.first_text()
+    runs = [Run(engine, prompt=PREFIX + "a", max_tokens=5, session="doc"), Run(engine, prompt=PREFIX, max_tokens=5)]
+    runs += [Run(engine, prompt=PREFIX + typed, max_tokens=5, session="doc") for typed in ("ab", "abc")]
+
+    async def watch(run, name):
+        order.append((name, (await run.result())[1]))
+
+    await asyncio.gather(*(watch(run, name) for name, run in enumerate(runs)))
+    await busy.result()
+    engine.stop()
+    assert [name for name, reason in order if reason == "length"] == [3, 1]
+
+
 async def test_cancel_while_running_and_while_waiting(engine):
     runs = [Run(engine, prompt=PREFIX, max_tokens=200) for _ in range(80)]  # more than run at once
     await runs[0].first_text()

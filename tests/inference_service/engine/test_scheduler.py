@@ -218,3 +218,17 @@ def test_a_prompt_that_can_never_fit_is_refused():
     scheduler, _ = build(num_blocks=2)
     with pytest.raises(ValueError, match="do not fit"):
         scheduler.add(Sequence([0] * 9))
+
+
+def test_who_asks_anew_keeps_the_place_in_the_queue():
+    scheduler, device = Scheduler(BlockManager(8, SIZE), max_tokens=8, max_sequences=1), Device(8)
+    running, first, second = (Sequence([n]) for n in (1, 2, 0))
+    for sequence in (running, first, second):
+        scheduler.add(sequence)
+    advance(scheduler, device)
+    anew = Sequence([2, 2])
+    scheduler.add(anew, instead_of=first)
+    scheduler.remove(first)
+    scheduler.remove(running)
+    advance(scheduler, device)
+    assert scheduler.running == [anew]
