@@ -57,7 +57,7 @@ def transport_fault(base_url: str, error: Exception) -> ServiceFault:
         )
     if isinstance(error, httpx.TimeoutException):
         return ServiceFault(f"{base_url} did not answer in time", unreachable=True)
-    return ServiceFault(f"the connection to {base_url} failed ({type(error).__name__})")
+    return ServiceFault(f"the connection to {base_url} broke off ({type(error).__name__})")
 
 
 def distrusted(base_url: str, error: ssl.SSLError) -> ServiceFault:

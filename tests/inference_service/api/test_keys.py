@@ -197,7 +197,7 @@ async def test_keys_reach_neither_the_database_nor_logs(serve, make_key, databas
         await complete(api, key)
         await complete(api, key[:-1])
     assert secret[:20] not in caplog.text
-    lines = [record.fields for record in caplog.records if record.args == ("request",)]
+    lines = [record.fields for record in caplog.records if record.getMessage() == "request"]
     assert lines[0]["key"] == key.split("_")[1] and "key" not in lines[1]
     for path in tmp_path.rglob("midfill.sqlite*"):
         if path.is_file():
