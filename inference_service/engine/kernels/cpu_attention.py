@@ -43,31 +43,32 @@ def store(row, position, slot, weights, shape, keys, values):  # type: ignore[no
 
 @compiled
 def attend(query, keys, values, head, slots, length, out, scores):  # type: ignore[no-untyped-def]
-    """One row's queries (G, D) that share KV head `head` -> out (G, D); positions 0..length-1 are at `slots`."""
-    width = query.shape[1]
+    """One row's query (D,) of a head that reads KV head `head` -> out (D,); positions 0..length-1 are at `slots`.
+
+    scores is room for as many numbers.
+    """
+    width = query.shape[0]
     scale = f32(1 / math.sqrt(f32(width)))
-    for h in range(query.shape[0]):
-        q, y = query[h], out[h]
-        highest = f32(-1e30)
-        for t in range(length):
-            dot, key = f32(0), keys[slots[t], head]
-            for d in range(width):
-                dot += q[d] * key[d]
-            scores[t] = dot * scale
-            if scores[t] > highest:
-                highest = scores[t]
-        for t in range(length):
-            scores[t] = exp(scores[t] - highest)
-        total = f32(0)
-        for t in range(length):
-            total += scores[t]
-        inverse = f32(1) / total
+    highest = f32(-1e30)
+    for t in range(length):
+        dot, key = f32(0), keys[slots[t], head]
         for d in range(width):
-            y[d] = f32(0)
-        for t in range(length):
-            share, value = scores[t] * inverse, values[slots[t], head]
-            for d in range(width):
-                y[d] += share * value[d]
+            dot += query[d] * key[d]
+        scores[t] = dot * scale
+        if scores[t] > highest:
+            highest = scores[t]
+    for t in range(length):
+        scores[t] = exp(scores[t] - highest)
+    total = f32(0)
+    for t in range(length):
+        total += scores[t]
+    inverse = f32(1) / total
+    for d in range(width):
+        out[d] = f32(0)
+    for t in range(length):
+        share, value = scores[t] * inverse, values[slots[t], head]
+        for d in range(width):
+            out[d] += share * value[d]
 
 
 @compiled

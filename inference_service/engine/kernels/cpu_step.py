@@ -219,25 +219,25 @@ def _attend(state, phase, layer, batch, scratch, keys, values):  # type: ignore[
     heads = scratch.attended.shape[1] // width
     shared = heads // kv_heads
     scores = np.empty(batch.slots.shape[1], f32)
-    pieces = batch.blocks.shape[0] * kv_heads
+    pieces = batch.blocks.shape[0] * heads
     piece = take(state, phase)
     while piece < pieces:
-        number, offset, size = batch.blocks[piece // kv_heads]
-        head = piece % kv_heads
+        number, offset, size = batch.blocks[piece // heads]
+        head = piece % heads
         row, rows, start, at = batch.segments[number]
-        row, start, length, first = row + offset, start + offset, start + rows, head * shared
+        row, start, length = row + offset, start + offset, start + rows
         if at >= 0:
-            at += head * attention.gathered_size(length, width)
-            for h in range(first, first + shared):
-                attention.attend_block(
-                    scratch.projected, row, size, h, width, scratch.gathered, at, start, length, scratch.attended
-                )
+            at += (head // shared) * attention.gathered_size(length, width)
+            attention.attend_block(
+                scratch.projected, row, size, head, width, scratch.gathered, at, start, length, scratch.attended
+            )
         else:
             for r in range(size):
-                queries = scratch.projected[row + r].reshape(-1, width)[first : first + shared]
-                out = scratch.attended[row + r].reshape(heads, width)[first : first + shared]
+                query = scratch.projected[row + r].reshape(-1, width)[head]
+                out = scratch.attended[row + r].reshape(heads, width)[head]
+                seen = start + r + 1
                 attention.attend(
-                    queries, keys[layer], values[layer], head, batch.slots[number], start + r + 1, out, scores
+                    query, keys[layer], values[layer], head // shared, batch.slots[number], seen, out, scores
                 )
         done(state, phase)
         piece = take(state, phase)
