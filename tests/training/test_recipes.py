@@ -111,7 +111,8 @@ def first_batch(recipe, data, tokenizer):
 
 
 def test_finetuning_goes_on_from_one_of_our_models(data, tokenizer, tiny_model_dir, tmp_path):
-    recipe = load_recipe(finetune_recipe(tmp_path, "midfill", batch_tokens=128, total_tokens=20 * 128), tiny_model_dir)
+    settings = {"batch_tokens": 128, "total_tokens": 20 * 128, "precision": "float32"}
+    recipe = load_recipe(finetune_recipe(tmp_path, "midfill", **settings), tiny_model_dir)
     inputs, targets = first_batch(recipe, data, tokenizer)
     logits = directory.load(tiny_model_dir).build_float()(inputs)
     before = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets).item()
