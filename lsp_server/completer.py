@@ -15,7 +15,7 @@ from lsp_server.cache import Cached, TypeThroughCache
 from lsp_server.client import CompletionRequest, ContextFile
 from lsp_server.connection import Connection
 from lsp_server.context.budget import Budget
-from lsp_server.debounce import Debounce, Rhythm, delay_s
+from lsp_server.debounce import Debounce, Rhythm, delay_s, pressed_at
 from lsp_server.decision import mode_at, next_line, rest_of_line
 from lsp_server.documents import Snapshot, window_prefix, window_suffix
 from lsp_server.faults import ServiceFault
@@ -86,8 +86,9 @@ class Completer:
         self._shown_last: Flow | None = None
 
     def reconfigured(self) -> None:
-        """The settings changed: what was cached under others is forgotten."""
+        """The settings changed: what was cached under others, and known of the service, is forgotten."""
         self._cache.clear()
+        self._fetcher.load = Load(self._clock)
         for flow in self._flows.values():
             flow.rest()
             flow.abort()
@@ -100,7 +101,7 @@ class Completer:
         if flow is None:
             return
         flow.rest()
-        flow.changed(source)
+        flow.changed(source, self._clock())
 
     def closed(self, uri: str) -> None:
         """A document was closed: its request, if any, is cancelled."""
@@ -243,8 +244,10 @@ class Completer:
             raise Nothing(reason)
         if not by_hand:
             line = request.prefix[request.prefix.rfind("\n") + 1 :]
-            base_s = settings.debounce_ms / 1000
-            await self._debounce.wait(arrived, delay_s(line, base_s, self._rhythm.gap_s, flow.misses))
+            gap_s, load = self._rhythm.gap_s, self._fetcher.load
+            slow = not load.free or (gap_s is not None and load.answer_s > gap_s)
+            wait_s = delay_s(line, settings.debounce_ms / 1000, gap_s, flow.misses, slow)
+            await self._debounce.wait(pressed_at(flow.changed_at, arrived), wait_s)
         if self._connection.client is None:
             raise Nothing(self._connection.unavailable() or "the service is gone")
         spot = _now(request, text_now)

@@ -22,7 +22,8 @@ class Fetcher:
         """For who waits: the status tells. Raises ServiceFault, also for what a newer request took the place of."""
         self._status.busy(+1)
         try:
-            completion = await self._connection.complete(request, on_text)
+            with self.load.timed():
+                completion = await self._connection.complete(request, on_text)
         except ServiceFault as fault:
             if fault.status in (429, 503):
                 self.load.refused(fault.retry_after_s)

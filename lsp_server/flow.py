@@ -43,6 +43,7 @@ class Flow:
     shown: Shown | None = None
     request: Snapshot | None = None
     asked_at: float = float("-inf")
+    changed_at: float = float("-inf")
     context: tuple[ContextFile, ...] | None = None
     suffix: Spot | None = None
     dwelling: asyncio.TimerHandle | None = None
@@ -71,8 +72,9 @@ class Flow:
         self.stream = self.stream if self.stream is but else None
         self.ahead = [stream for stream in self.ahead if stream is but]
 
-    def changed(self, source: str) -> None:
-        """The document reads `source` now: streams that cannot fit any more are aborted."""
+    def changed(self, source: str, now: float) -> None:
+        """The document reads `source` since `now`: streams that cannot fit any more are aborted."""
+        self.changed_at = now
         for stream in (self.stream, *self.ahead):
             if stream is not None and not stream.done and not stream.possible(source):
                 stream.abort()

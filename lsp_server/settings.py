@@ -127,8 +127,9 @@ class Settings:
     debounce_ms: int = _setting(
         "debounceMs",
         "integer",
-        75,
-        "Milliseconds without typing before a completion is requested.",
+        20,
+        "Milliseconds without typing before a completion is requested; several times as long while the service is "
+        "loaded, or slower than you type.",
         minimum=0,
         maximum=5000,
     )

@@ -76,6 +76,19 @@ def test_automatic_request_waits_for_the_debounce_and_invoked_does_not(editor: E
     assert time.monotonic() - asked < 0.5
 
 
+def test_a_service_that_is_full_is_asked_after_a_longer_pause(editor: Editor) -> None:
+    editor.configure(debounceMs=100)
+    editor.service.replies.append(Reply(status=429))
+    editor.open("x = ab║\n")
+    editor.ask()
+    editor.service.wait(lambda: editor.service.completions)
+    editor.open("y = ab║\n", "other.py")
+    asked = time.monotonic()
+    editor.items(AUTOMATIC)
+    assert time.monotonic() - asked >= 0.28  # three to four times as long; the longest wait is 0.3 s
+    assert len(editor.service.completions) == 2
+
+
 def test_typing_through_a_completion_asks_nobody(editor: Editor) -> None:
     editor.configure(debounceMs=3000)
     editor.service.answer("urn a + b")

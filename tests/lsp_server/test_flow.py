@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 
 import pytest
@@ -205,6 +207,18 @@ def test_load_is_what_the_service_says() -> None:
     assert not load.free
     clock.now = 52
     assert load.free
+
+
+def test_answers_are_timed() -> None:
+    clock = Clock()
+    load = Load(clock)
+    for _ in range(30):
+        with load.timed():
+            clock.now += 0.2
+    assert load.answer_s == pytest.approx(0.2, rel=0.01)
+    with contextlib.suppress(asyncio.CancelledError), load.timed():
+        raise asyncio.CancelledError
+    assert load.answer_s == pytest.approx(0.2, rel=0.01), "what was given up at once says nothing"
 
 
 def test_lines_of_a_block_are_there_after_accepting_the_first(editor: Editor) -> None:

@@ -11,7 +11,7 @@
 ---@field proxy? string URL of an HTTP proxy; empty means that HTTPS_PROXY and HTTP_PROXY decide. Hosts in NO_PROXY and this machine are asked without it.
 ---@field localIdleMinutes? integer Minutes that the service on this machine goes on after the last editor was closed.
 ---@field trigger? "automatic"|"manual" Complete while you type, or only when asked by hand.
----@field debounceMs? integer Milliseconds without typing before a completion is requested.
+---@field debounceMs? integer Milliseconds without typing before a completion is requested; several times as long while the service is loaded, or slower than you type.
 ---@field showDelayMs? integer Milliseconds without typing before a new completion is shown, however early it is there.
 ---@field requestTimeoutMs? integer Milliseconds after which a request to the service is given up.
 ---@field mode? "auto"|"line"|"block" Complete the rest of the line, a whole block, or decide by the place of the cursor.
@@ -55,7 +55,7 @@ return {
   proxy = "",
   localIdleMinutes = 10,
   trigger = "automatic",
-  debounceMs = 75,
+  debounceMs = 20,
   showDelayMs = 0,
   requestTimeoutMs = 5000,
   mode = "auto",
