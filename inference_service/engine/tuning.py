@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numba
 import torch
 
 from inference_service.engine.block_manager import Lease
+from inference_service.engine.kernels.jit import cache_folder
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.scheduler import Work
 from inference_service.engine.sequence import Sequence as ScheduledSequence
@@ -28,7 +28,7 @@ Choice = dict[int, str]
 SIZES = (1, 4, 8, 16, 32, 64, 128, 256)  # tokens of a step
 _CLEARLY = 0.8  # a less precise way has to take less than this share of the time
 _ABANDONED_S = 60.0  # a file that is being written is younger
-_FORMAT = 2  # of the file, and of what the kernels do
+_FORMAT = 3  # of the file, and of what the kernels do
 
 log = logging.getLogger(__name__)
 
@@ -119,15 +119,6 @@ def _keep(path: Path, text: str) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def cache_folder() -> Path:
-    """The user's folder for what can be computed again."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "midfill"
 
 
 def _processor() -> str:

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from inference_service.engine.kernels.cpu_layers import compiled, exp, f32, rms_norm
-from inference_service.engine.kernels.simd import LANES, TILE_ROWS, tile4, tile16
+from inference_service.engine.kernels.cpu_layers import exp, f32, rms_norm
+from inference_service.engine.kernels.jit import compiled
+from inference_service.engine.kernels.simd import LANES, LONGEST_TILE, tile4, tile16
 
-_tile = tile16 if TILE_ROWS == 16 else tile4
+_tile = tile16 if LONGEST_TILE == 16 else tile4
 BLOCK_ROWS = LANES
 BLOCKED_ROWS = 8  # from so many rows of a sequence on, gathering its keys and values first pays
 
@@ -73,23 +74,23 @@ def attend(query, keys, values, head, slots, length, out, scores):  # type: igno
 
 @compiled
 def gather(keys, values, head, slots, length, gathered, at):  # type: ignore[no-untyped-def]
-    """Keys (D, TILE_ROWS) for each TILE_ROWS positions, then values (length, TILE_ROWS) for each TILE_ROWS of D, into
-    gathered from `at` on; see `gathered_size`."""
+    """Keys (D, LONGEST_TILE) for each LONGEST_TILE positions, then values (length, LONGEST_TILE) for each LONGEST_TILE
+    of D, into gathered from `at` on; see `gathered_size`."""
     width = keys.shape[2]
-    for t in range(-(-length // TILE_ROWS) * TILE_ROWS):
-        target = at + (t // TILE_ROWS) * width * TILE_ROWS + t % TILE_ROWS
+    for t in range(-(-length // LONGEST_TILE) * LONGEST_TILE):
+        target = at + (t // LONGEST_TILE) * width * LONGEST_TILE + t % LONGEST_TILE
         if t < length:
             key = keys[slots[t], head]
             for d in range(width):
-                gathered[target + d * TILE_ROWS] = key[d]
+                gathered[target + d * LONGEST_TILE] = key[d]
         else:
             for d in range(width):
-                gathered[target + d * TILE_ROWS] = f32(0)
-    at += -(-length // TILE_ROWS) * TILE_ROWS * width
+                gathered[target + d * LONGEST_TILE] = f32(0)
+    at += -(-length // LONGEST_TILE) * LONGEST_TILE * width
     for t in range(length):
         value = values[slots[t], head]
         for d in range(width):
-            gathered[at + ((d // TILE_ROWS) * length + t) * TILE_ROWS + d % TILE_ROWS] = value[d]
+            gathered[at + ((d // LONGEST_TILE) * length + t) * LONGEST_TILE + d % LONGEST_TILE] = value[d]
 
 
 @compiled
@@ -114,8 +115,8 @@ def _softmax(shares):  # type: ignore[no-untyped-def]
 
 @compiled
 def gathered_size(length, width):  # type: ignore[no-untyped-def]
-    keys = -(-length // TILE_ROWS) * TILE_ROWS * width
-    return keys + -(-width // TILE_ROWS) * TILE_ROWS * length
+    keys = -(-length // LONGEST_TILE) * LONGEST_TILE * width
+    return keys + -(-width // LONGEST_TILE) * LONGEST_TILE * length
 
 
 @compiled
@@ -132,19 +133,19 @@ def attend_block(projected, row, rows, head, width, gathered, at, start, length,
         for d in range(width):
             query[d, r] = projected[row + r, head * width + d] * scale
     flat_query = query.reshape(-1)
-    shares = np.empty((-(-seen // TILE_ROWS) * TILE_ROWS, BLOCK_ROWS), f32)
-    for t in range(0, seen, TILE_ROWS):
+    shares = np.empty((-(-seen // LONGEST_TILE) * LONGEST_TILE, BLOCK_ROWS), f32)
+    for t in range(0, seen, LONGEST_TILE):
         _tile(flat_query, 0, BLOCK_ROWS, gathered, at + t * width, width, shares[t:])
     padded = shares.shape[0]
     for t in range(start + 1, padded):
         for r in range(min(t - start, BLOCK_ROWS)):
             shares[t, r] = f32(-1e30)  # the future, and what is no position
     total = _softmax(shares)
-    flat_shares, sums = shares.reshape(-1), np.empty((TILE_ROWS, BLOCK_ROWS), f32)
-    at += -(-length // TILE_ROWS) * TILE_ROWS * width
-    for d in range(0, width, TILE_ROWS):
+    flat_shares, sums = shares.reshape(-1), np.empty((LONGEST_TILE, BLOCK_ROWS), f32)
+    at += -(-length // LONGEST_TILE) * LONGEST_TILE * width
+    for d in range(0, width, LONGEST_TILE):
         _tile(flat_shares, 0, BLOCK_ROWS, gathered, at + d * length, seen, sums)
         for r in range(rows):
             inverse = f32(1) / total[r]
-            for j in range(min(TILE_ROWS, width - d)):
+            for j in range(min(LONGEST_TILE, width - d)):
                 attended[row + r, head * width + d + j] = sums[j, r] * inverse

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from inference_service.engine.kernels.cpu_layers import compiled, exp, f32
+from inference_service.engine.kernels.cpu_layers import exp, f32
+from inference_service.engine.kernels.jit import compiled
 
 _ABSOLUTE = np.int32(0x7FFFFFFF)
 _INFINITE = np.int32(0x7F800000)  # the bits of infinity; those of NaN are above them

@@ -8,28 +8,34 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from inference_service.engine.kernels.jit import compiled
 from inference_service.engine.kernels.simd import (
     HAS_BFLOAT16,
     LANES,
     TILE_ROWS,
+    pair1,
+    pair4,
+    pair8,
+    pair12,
     settle,
     tile1,
     tile4,
     tile8,
+    tile12,
     tile16,
     widen,
 )
 
 f32 = np.float32
-compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 PACKED = np.int32 if HAS_BFLOAT16 else f32
 """What products read their inputs as: pairs of bfloat16 where there are instructions for them, else float32."""
 
 RELU2, GELU, GELU_TANH, SWIGLU = range(4)
-_ROWS_AT_ONCE = 128  # inputs of so many rows stay in the second-level cache while weights pass by
+_ROWS_AT_ONCE = (
+    128 // TILE_ROWS * TILE_ROWS
+)  # inputs of so many rows stay in the second-level cache while weights pass by
 
 
 @compiled
@@ -37,7 +43,7 @@ def group(rows, number):  # type: ignore[no-untyped-def]
     """First row, rows, and size of the tile of a group; no rows beyond the last one."""
     row = number * TILE_ROWS
     left = min(max(rows - row, 0), TILE_ROWS)
-    size = 1 if left <= 1 else 4 if left <= 4 else 8 if left <= 8 else 16
+    size = 1 if left <= 1 else 4 if left <= 4 else 8 if left <= 8 else TILE_ROWS
     return row, left, size
 
 
@@ -71,12 +77,26 @@ def pack(x, row, size, packed):  # type: ignore[no-untyped-def]
 def _tile(size, weight, start, x, first, k, out):  # type: ignore[no-untyped-def]
     if size == 16:
         tile16(weight, start, LANES, x, first, k, out)
+    elif size == 12:
+        tile12(weight, start, LANES, x, first, k, out)
     elif size == 8:
         tile8(weight, start, LANES, x, first, k, out)
     elif size == 4:
         tile4(weight, start, LANES, x, first, k, out)
     else:
         tile1(weight, start, LANES, x, first, k, out)
+
+
+@compiled
+def _pair(size, weight, x, first, k, out):  # type: ignore[no-untyped-def]
+    if size == 12:
+        pair12(weight, 0, 2 * LANES, x, first, k, out)
+    elif size == 8:
+        pair8(weight, 0, 2 * LANES, x, first, k, out)
+    elif size == 4:
+        pair4(weight, 0, 2 * LANES, x, first, k, out)
+    else:
+        pair1(weight, 0, 2 * LANES, x, first, k, out)
 
 
 @compiled
@@ -105,6 +125,41 @@ def _panel(weight, start, k, x, width, block, rows, scale, bias, column, out, ad
                 settle(sums, r, scale, bias, column, flat, (row + r) * n + column, adding)  # type: ignore[call-arg]
         else:
             _settle_last(sums, count, scale, bias, column, out, row, adding)
+
+
+@compiled
+def _panel_pair(wide, k, x, width, block, rows, scale, bias, column, out, adding, sums):  # type: ignore[no-untyped-def]
+    """As `_panel`, 32 columns, all within out; wide (k / 2, 32) as `widen` made it."""
+    n, flat = out.shape[1], out.reshape(-1)
+    for number in range(block, block + _ROWS_AT_ONCE // TILE_ROWS):
+        row, count, size = group(rows, number)
+        if count == 0:
+            break
+        _pair(size, wide, x, row * width, k, sums)
+        for r in range(count):
+            at = (row + r) * n + column
+            settle(sums, 2 * r, scale, bias, column, flat, at, adding)  # type: ignore[call-arg]
+            settle(sums, 2 * r + 1, scale, bias, column + LANES, flat, at + LANES, adding)
+
+
+@compiled
+def _widened(weight, start, k, panels, x, width, rows, scale, bias, out, adding, sums):  # type: ignore[no-untyped-def]
+    """`multiply` of many rows in bfloat16: weights are widened once for _ROWS_AT_ONCE of them."""
+    wide = np.empty(k * LANES, np.int32)
+    whole = min(panels[1], out.shape[1] // LANES)  # the last panel may have less than 16 columns
+    for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
+        panel = panels[0]
+        while panel < panels[1]:
+            column, first = panel * LANES, start + panel * LANES * k
+            if panel + 1 < whole:
+                widen(weight, first, k, wide, 0, 2 * LANES)  # type: ignore[call-arg]
+                widen(weight, first + LANES * k, k, wide, LANES, 2 * LANES)
+                _panel_pair(wide, k, x, width, block, rows, scale, bias, column, out, adding, sums)
+                panel += 2
+            else:
+                widen(weight, first, k, wide, 0, LANES)  # type: ignore[call-arg]
+                _panel(wide, 0, k, x, width, block, rows, scale, bias, column, out, adding, sums)
+                panel += 1
 
 
 # One function for each tile of few rows, which is what a person waits for: in a small one the numbers of the innermost
@@ -155,23 +210,20 @@ def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding)
     weight: flat packed int8, the matrix begins at `start`; x: all groups of rows, each row `width` elements, as `pack`
     wrote them; scale (n,); bias (n,) or empty.
     """
-    sums = np.empty((16, LANES), f32)
+    sums = np.empty((2 * TILE_ROWS, LANES), f32)
     if rows == 1:
         _rows_1(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
     elif rows <= 4:
         _rows_4(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
     elif rows <= min(TILE_ROWS, 8):
         _rows_8(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
+    elif HAS_BFLOAT16:
+        _widened(weight, start, k, panels, x, width, rows, scale, bias, out, adding, sums)
     else:
-        wide = np.empty(k // 2 * LANES, np.int32)
         for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
             for panel in range(panels[0], panels[1]):
                 column, first = panel * LANES, start + panel * LANES * k
-                if HAS_BFLOAT16:  # once for many groups of rows
-                    widen(weight, first, k, wide)  # type: ignore[call-arg]
-                    _panel(wide, 0, k, x, width, block, rows, scale, bias, column, out, adding, sums)
-                else:
-                    _panel(weight, first, k, x, width, block, rows, scale, bias, column, out, adding, sums)
+                _panel(weight, first, k, x, width, block, rows, scale, bias, column, out, adding, sums)
 
 
 @compiled

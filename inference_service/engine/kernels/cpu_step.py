@@ -15,7 +15,8 @@ import numpy as np
 
 from inference_service.engine.kernels import cpu_attention as attention
 from inference_service.engine.kernels import cpu_layers as layers
-from inference_service.engine.kernels.cpu_layers import compiled, f32, groups
+from inference_service.engine.kernels.cpu_layers import f32, groups
+from inference_service.engine.kernels.jit import compiled
 from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES
 from inference_service.engine.kernels.team import done, take, wait
 

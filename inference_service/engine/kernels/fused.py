@@ -12,7 +12,7 @@ from inference_service.engine.kernels import cpu_layers, cpu_step
 from inference_service.engine.kernels.cpu_attention import BLOCK_ROWS, BLOCKED_ROWS, gathered_size
 from inference_service.engine.kernels.cpu_greedy import greedy
 from inference_service.engine.kernels.cpu_step import Batch, Matrix, Norms, Scratch, Shape, Weights
-from inference_service.engine.kernels.simd import HAS_BFLOAT16, packed
+from inference_service.engine.kernels.simd import HAS_BFLOAT16, TILE_ROWS, packed
 from inference_service.engine.kernels.team import Team, counters
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.scheduler import Work, wanted_rows
@@ -156,7 +156,7 @@ class FusedStep:
         c = self._config
         attended = c.n_head * c.head_dim
         raised = c.d_ff * (2 if c.activation == "swiglu" else 1)
-        padded = -(-max(rows, wanted) // 16) * 16
+        padded = -(-max(rows, wanted) // TILE_ROWS) * TILE_ROWS
         widest = padded * max(c.d_model, attended, c.d_ff)
 
         def room(*shape: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What numba lacks for the CPU step: register tiles of matrix products, conversion to bfloat16, and atomics.
 
 Each is a few lines of LLVM's language. `tile` is the inner loop of every product: 16 outputs of up to TILE_ROWS rows
-are summed in registers, so a weight that was loaded and widened is used for all the rows.
+are summed in registers, so a weight that was loaded and widened is used for all the rows, or, in `pair`, 32 outputs of
+fewer rows, so that an input that was loaded is used twice as well: then no sum waits for a load.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from numba.extending import intrinsic
 LANES = 16
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 HAS_BFLOAT16 = bool(_FEATURES.get("avx512bf16") and _FEATURES.get("avx512f"))
-TILE_ROWS = 16 if _FEATURES.get("avx512f") else 4  # as many as there are registers for
+LONGEST_TILE = 16 if _FEATURES.get("avx512f") else 4  # as many rows as there are registers for
+TILE_ROWS = 12 if HAS_BFLOAT16 else LONGEST_TILE
+"""How many rows go through a product together: with bfloat16, pairs of panels are multiplied."""
 _X86 = llvmlite.binding.get_default_triple().startswith(("x86_64", "amd64"))
 
 _i8, _i32, _i64, _f32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -83,15 +86,17 @@ def _paired(builder: Any, low: Any, high: Any) -> Any:
     return builder.or_(shifted, builder.bitcast(high, _ints))
 
 
-def _tile(rows: int) -> Any:
-    """An intrinsic (weight, start, step, x, first, k, out): out (rows, 16) float32 = x (rows, k) @ 16 columns.
+def _tile(rows: int, panels: int = 1) -> Any:
+    """An intrinsic (weight, start, step, x, first, k, out): out (rows, panels, 16) float32 = x (rows, k) @ 16 columns
+    of each panel.
 
-    weight: flat int8 or float32; from `start` on 16 weights of the first of k, `step` elements on those of the second.
+    weight: flat int8 or float32; from `start` on 16 weights of the first of k (of each panel), `step` elements on those
+    of the second.
     x: flat from `first` on, the `rows` values of the first of k, then those of the second. float32, or int32 that
     hold two of k as bfloat16, for which weights must be int8, all of which bfloat16 represents exactly, or int32 as
     `widen` makes them.
     """
-    unroll = max(1, 8 // rows)  # as many sums at a time as hide the latency of an addition
+    unroll = max(1, 8 // (rows * panels))  # as many sums at a time as hide the latency of an addition
 
     @intrinsic
     def tile(typingctx, weight, start, step, x, first, k, out):  # type: ignore[no-untyped-def]
@@ -107,29 +112,33 @@ def _tile(rows: int) -> Any:
             weights = builder.gep(weights, [start_value])
             inputs = builder.gep(inputs, [first_value])
             zero = ir.Constant(_floats, [0.0] * LANES)
-            sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(unroll)] for _ in range(rows)]
+            sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(unroll)] for _ in range(rows * panels)]
 
-            def add(at: Any, which: int) -> None:
-                """One more of k, or with pairs two more, into sums number `which`."""
+            def load(at: Any, panel: int) -> Any:
+                """One of k, or with pairs two, of 16 columns."""
                 if weight.dtype == types.int32:
-                    pointer = builder.gep(weights, [builder.mul(at, step_value)])
-                    wide = builder.bitcast(_vector(builder, pointer, _ints), _bfloats)
-                elif paired:
+                    pointer = builder.gep(weights, [builder.add(builder.mul(at, step_value), _long(panel * LANES))])
+                    return builder.bitcast(_vector(builder, pointer, _ints), _bfloats)
+                if paired:
                     pointer = builder.gep(weights, [builder.mul(builder.shl(at, _long(1)), step_value)])
                     low = _widened(builder, pointer, weight)
                     high = _widened(builder, builder.gep(pointer, [step_value]), weight)
-                    wide = builder.bitcast(_paired(builder, low, high), _bfloats)
-                else:
-                    wide = _widened(builder, builder.gep(weights, [builder.mul(at, step_value)]), weight)
+                    return builder.bitcast(_paired(builder, low, high), _bfloats)
+                return _widened(builder, builder.gep(weights, [builder.mul(at, step_value)]), weight)
+
+            def add(at: Any, which: int) -> None:
+                """One more of k, or with pairs two more, into sums number `which`."""
+                wides = [load(at, panel) for panel in range(panels)]
                 line = builder.gep(inputs, [builder.mul(at, _long(rows))])
                 for row in range(rows):
                     one = _splat(builder, builder.load(builder.gep(line, [_long(row)])), _ints if paired else _floats)
-                    slot = sums[row][which]
-                    if paired:
-                        total = _call(builder, _DOT, builder.load(slot), wide, builder.bitcast(one, _bfloats))
-                    else:
-                        total = _call(builder, _FMA, wide, one, builder.load(slot))
-                    builder.store(total, slot)
+                    for panel, wide in enumerate(wides):
+                        slot = sums[row * panels + panel][which]
+                        if paired:
+                            total = _call(builder, _DOT, builder.load(slot), wide, builder.bitcast(one, _bfloats))
+                        else:
+                            total = _call(builder, _FMA, wide, one, builder.load(slot))
+                        builder.store(total, slot)
 
             length = builder.ashr(k_value, _long(1)) if paired else k_value
             whole = builder.sdiv(length, _long(unroll))
@@ -138,11 +147,11 @@ def _tile(rows: int) -> Any:
                     add(builder.add(builder.mul(loop.index, _long(unroll)), _long(i)), i)
             with cgutils.for_range(builder, length, start=builder.mul(whole, _long(unroll))) as loop:
                 add(loop.index, 0)
-            for row in range(rows):
-                total = builder.load(sums[row][0])
-                for more in sums[row][1:]:
+            for number, slots in enumerate(sums):
+                total = builder.load(slots[0])
+                for more in slots[1:]:
                     total = builder.fadd(total, builder.load(more))
-                pointer = builder.gep(results, [_long(row * LANES)])
+                pointer = builder.gep(results, [_long(number * LANES)])
                 builder.store(total, builder.bitcast(pointer, _floats.as_pointer()), align=4)
             return context.get_dummy_value()
 
@@ -151,25 +160,27 @@ def _tile(rows: int) -> Any:
     return tile
 
 
-tile1, tile4, tile8, tile16 = map(_tile, (1, 4, 8, 16))
+tile1, tile4, tile8, tile12, tile16 = map(_tile, (1, 4, 8, 12, 16))
+pair1, pair4, pair8, pair12 = (_tile(rows, 2) for rows in (1, 4, 8, 12))
 
 
 @intrinsic
-def widen(typingctx, weight, start, k, out):  # type: ignore[no-untyped-def]
-    """16 columns of int8 weights, from `start` on, as pairs of bfloat16: out (k / 2, 16) int32. k is even."""
+def widen(typingctx, weight, start, k, out, at, step):  # type: ignore[no-untyped-def]
+    """16 columns of int8 weights, from `start` on, as k / 2 times 16 pairs of bfloat16 into out (flat int32) from `at`
+    on, every `step` elements. k is even."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         weights = builder.gep(_data(context, builder, weight, arguments[0], _i8), [arguments[1]])
-        results = _data(context, builder, out, arguments[3], _i32)
+        results = builder.gep(_data(context, builder, out, arguments[3], _i32), [arguments[4]])
         with cgutils.for_range(builder, builder.ashr(arguments[2], _long(1))) as loop:
             pointer = builder.gep(weights, [builder.mul(loop.index, _long(2 * LANES))])
             low = _widened(builder, pointer, weight)
             high = _widened(builder, builder.gep(pointer, [_long(LANES)]), weight)
-            target = builder.gep(results, [builder.mul(loop.index, _long(LANES))])
+            target = builder.gep(results, [builder.mul(loop.index, arguments[5])])
             builder.store(_paired(builder, low, high), builder.bitcast(target, _ints.as_pointer()), align=4)
         return context.get_dummy_value()
 
-    return types.none(weight, types.int64, types.int64, out), codegen
+    return types.none(weight, types.int64, types.int64, out, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from inference_service.engine.kernels.jit import shared
 from inference_service.engine.kernels.simd import atomic_increment, atomic_load, pause
 
 _LINE = 8  # int64 numbers a cache line: two counters on one would slow each other
@@ -30,19 +31,19 @@ def counters(phases: int) -> np.ndarray:
     return np.zeros(2 * _LINE * phases, np.int64)
 
 
-@njit(cache=True, nogil=True)
+@shared
 def take(state, phase):  # type: ignore[no-untyped-def]
     """The number of the next piece of a phase; beyond the last one it is no piece."""
     return atomic_increment(state, 2 * _LINE * phase)
 
 
-@njit(cache=True, nogil=True)
+@shared
 def done(state, phase):  # type: ignore[no-untyped-def]
     """A piece is done."""
     atomic_increment(state, 2 * _LINE * phase + _LINE)
 
 
-@njit(cache=True, nogil=True)
+@shared
 def wait(state, phase, pieces):  # type: ignore[no-untyped-def]
     """Until all pieces of a phase are done."""
     spins = 0
