@@ -46,8 +46,9 @@ class Facts:
     quantization: str
 
 
-def render_card(facts: Facts, float32: Measured, served: Measured, weights: str) -> str:
-    """Markdown text. `float32` was measured on the trained model, `served` as a CPU serves it, with `weights`."""
+def render_card(facts: Facts, float32: Measured, served: Measured, agreement: float) -> str:
+    """Markdown text. `float32` was measured on the trained model, `served` with int8 weights, `agreement` is the share
+    of positions to which both give the same likeliest token."""
     recipe, train = facts.recipe, facts.recipe.train
     split = {name: [source for source in facts.sources if source["split"] == name] for name in ("train", "heldout")}
     template = Template((Path(__file__).parent / "card_template.md").read_text(encoding="utf-8"))
@@ -69,7 +70,8 @@ def render_card(facts: Facts, float32: Measured, served: Measured, weights: str)
         cores=os.cpu_count(),
         machine=platform.machine(),
         notes="".join(f"\n{note}\n" for note in facts.notes),
-        figures=figures_table({"float32": float32, weights: served}),
+        agreement=f"{agreement:.1%}",
+        figures=figures_table({"float32": float32, "int8": served}),
     )
 
 

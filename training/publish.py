@@ -16,9 +16,9 @@ from inference_service.model.gpt import GPT
 from inference_service.model.tokenizer import Tokenizer
 from training import checkpoint
 from training.card import Facts, render_card
+from training.compress.quantize import int8_rows
 from training.evaluate.drift import drift
 from training.evaluate.heldout import HOLES, Measured, held_out, measure
-from training.evaluate.serving import as_served
 from training.golden import check_golden, golden_texts
 from training.model_output import check_output, replace_directory
 from training.recipe import Recipe, load_recipe
@@ -30,11 +30,10 @@ class NotPublishable(ValueError):
 
 @dataclass(frozen=True)
 class Published:
-    """What the trained model measured in float32, and the written one as a CPU serves it, with `weights`."""
+    """What the trained model measured, and the written one with its int8 weights."""
 
     float32: Measured
     served: Measured
-    weights: str
 
 
 def publish(
@@ -54,13 +53,14 @@ def publish(
     staging = out.with_name(f".{out.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        directory.write(staging, model, tokenizer, [], "", {})
+        rounded = int8_rows(model, tokenizer, data)
+        directory.write(staging, model, tokenizer, [], "", {}, rounded)
         loaded = directory.load(staging)
-        quantized, weights = as_served(loaded)
-        result = Published(measure(model, tokenizer, material), measure(quantized, tokenizer, material), weights)
-        found = drift(model, quantized, tokenizer, material, result.float32, result.served)
+        served = loaded.build_float()
+        result = Published(measure(model, tokenizer, material), measure(served, tokenizer, material))
+        found = drift(model, served, tokenizer, material, result.float32, result.served)
         if problem := found.too_far():
-            raise NotPublishable(f"{weights} is too far from the trained model: {problem}; {out} is unchanged")
+            raise NotPublishable(f"int8 is too far from the trained model: {problem}; {out} is unchanged")
         golden = golden_texts(loaded)
         facts = Facts(
             recipe,
@@ -73,8 +73,8 @@ def publish(
             (staging / "model.safetensors").stat().st_size,
             json.loads((staging / "config.json").read_text(encoding="utf-8"))["quantization"],
         )
-        card = render_card(facts, result.float32, result.served, weights)
-        directory.write(staging, model, tokenizer, golden, card, _provenance(facts, result))
+        card = render_card(facts, result.float32, result.served, found.agreement)
+        directory.write(staging, model, tokenizer, golden, card, _provenance(facts, result), rounded)
         (staging / "sources.json").write_text(json.dumps(manifest["sources"], indent=0) + "\n", encoding="utf-8")
         directory.write_manifest(staging)
         check_golden(directory.load(staging))

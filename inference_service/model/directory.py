@@ -66,19 +66,20 @@ def write(
     golden: list[dict[str, Any]],
     card: str,
     extra: dict[str, Any],
-    int4: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    quantized: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> None:
     """Quantize `model` and write a complete directory; `extra` is training provenance for config.json.
 
-    `int4` gives (codes, scale) of the matrices that are to be stored as int4 groups; the others become int8 rows.
+    `quantized` gives (codes, scale) of matrices that are rounded already: int8 rows with scales (out,), or int4 groups
+    with scales (out, groups). The others become int8 rows.
     """
     path.mkdir(parents=True, exist_ok=True)
-    int4 = int4 or {}
+    quantized = quantized or {}
     tensors = {}
     for name, parameter in model.state_dict().items():
-        if name in int4:
-            codes, scale = int4[name]
-            tensors[name], tensors[f"{name}.scale"] = pack(codes), scale
+        if name in quantized:
+            codes, scale = quantized[name]
+            tensors[name], tensors[f"{name}.scale"] = codes if scale.dim() == 1 else pack(codes), scale
         elif is_matrix(name, parameter):
             tensors[name], tensors[f"{name}.scale"] = quantize_rows(parameter)
         else:
@@ -89,7 +90,7 @@ def write(
     config = {
         "format": FORMAT,
         "architecture": model.config.to_dict(),
-        "quantization": _describe(int4),
+        "quantization": _describe(quantized),
         "fim_format": tokenizer.fim.name,
         "context_length": model.config.context_length,
         "tokenizer_sha256": tokenizer.digest,
@@ -101,11 +102,11 @@ def write(
     write_manifest(path)
 
 
-def _describe(int4: Mapping[str, tuple[Tensor, Tensor]]) -> str:
-    if not int4:
-        return "int8 per output channel, symmetric"
-    codes, scale = next(iter(int4.values()))
-    return f"int4 in groups of {codes.shape[1] // scale.shape[1]}, symmetric"
+def _describe(quantized: Mapping[str, tuple[Tensor, Tensor]]) -> str:
+    for codes, scale in quantized.values():
+        if scale.dim() == 2:
+            return f"int4 in groups of {codes.shape[1] // scale.shape[1]}, symmetric"
+    return "int8 per output channel, symmetric"
 
 
 def write_manifest(path: Path) -> None:

@@ -16,11 +16,21 @@ if TYPE_CHECKING:
     from inference_service.model.directory import LoadedModel
 
 
+def row_scale(weight: Tensor) -> Tensor:
+    """Weights (out, in) float32 -> scales (out,) with which the largest of each row becomes 127."""
+    return torch.linalg.vector_norm(weight, ord=torch.inf, dim=1).clamp_min(1e-8) / 127
+
+
+def round_to_row(weight: Tensor, scale: Tensor) -> Tensor:
+    """Codes -127..127 (as float) of weights, for scales that broadcast against them."""
+    return (weight / scale).round_().clamp_(-127, 127)
+
+
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """(out, in) float -> int8 of the same shape in -127..127 and float32 scales (out,)."""
     weight = weight.detach().float()
-    scale = torch.linalg.vector_norm(weight, ord=torch.inf, dim=1).clamp_min(1e-8) / 127
-    return (weight / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+    scale = row_scale(weight)
+    return round_to_row(weight, scale[:, None]).to(torch.int8), scale
 
 
 def dequantize_rows(weight: Tensor, scale: Tensor) -> Tensor:

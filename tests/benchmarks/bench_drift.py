@@ -19,7 +19,7 @@ from training.compress.distill import distill
 from training.compress.drift import HOLES, PIECES, HeldOut
 from training.compress.gate import DISTILLED, INT4, INT8, PRUNED, Gate
 from training.compress.prune import prune
-from training.compress.quantize import int4_gptq, int4_nearest, int8
+from training.compress.quantize import int4_gptq, int4_nearest, int8, int8_nearest
 from training.compress.release import Compressed, measure_compressed, measure_float
 from training.compress.source import Source, like_training, open_source
 from training.compress.table import markdown
@@ -30,7 +30,8 @@ BATCH_TOKENS = 4096
 
 def every_kind(source: Source, data: Path, steps: int, scratch: Path) -> Iterator[tuple[Compressed, Gate]]:
     """Each compressed model with its gate; recovery and distillation take `steps` steps of 4,096 tokens."""
-    yield int8(source), INT8
+    yield int8_nearest(source), INT8
+    yield int8(source, data), INT8
     for group in (32, 64):
         yield int4_nearest(source, group), INT4
         yield int4_gptq(source, group, data), INT4

@@ -1,4 +1,4 @@
-"""A held-out split of a few short files, so that a whole evaluation takes a moment."""
+"""Both splits of a few short files, so that a whole evaluation takes a moment."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ def write_small_data(folder: Path, tokenizer: Tokenizer, count: int) -> Path:
     assert len(files) == count
     documents = [(path.parent.name, path.relative_to(PACKAGE).as_posix(), path.read_text()) for path in files]
     data = folder / "data"
-    prepare(write_corpus(folder / "corpus", documents, "heldout"), "heldout", tokenizer, data)
+    for split in ("train", "heldout"):
+        prepare(write_corpus(folder / split, documents, split), split, tokenizer, data)
     tokenizer.save(data / "tokenizer.tiktoken")
     return data

@@ -24,7 +24,6 @@ def add(stages: Stages) -> None:
     parser.add_argument("model", nargs="?", help="model directory, or the name of a bundled one")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="measure two models on the same code instead")
     data_option(parser)
-    parser.add_argument("--float", action="store_true", help="float32 instead of the int8 that a CPU serves")
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1, enough for small models)")
     parser.add_argument("--holes", type=int, default=300, help="places of a kind to fill in (default 300)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
@@ -69,24 +68,24 @@ def _evaluate(args: argparse.Namespace) -> None:
     from training.evaluate.heldout import held_out, measure
     from training.evaluate.report import figures_json, figures_table, write_json
 
-    loaded, model, weights = _load(args.model, as_float=args.float)
+    loaded, model = _load(args.model)
     measured = measure(model, loaded.tokenizer, held_out(args.data, args.holes))
-    print(figures_table({f"{loaded.name}, {weights}": measured}), end="")
+    print(figures_table({loaded.name: measured}), end="")
     if args.json:
-        write_json(args.json, _described(loaded, weights) | figures_json(measured))
+        write_json(args.json, _described(loaded) | figures_json(measured))
 
 
 def _compare(args: argparse.Namespace) -> None:
     from training.evaluate.heldout import held_out, measure
     from training.evaluate.report import comparison_json, comparison_table, write_json
 
-    models = [_load(name, as_float=args.float) for name in args.compare]
+    models = [_load(name) for name in args.compare]
     material = held_out(args.data, args.holes)
-    measured = [measure(model, loaded.tokenizer, material) for loaded, model, _ in models]
-    names = [f"{loaded.name} {loaded.version}, {weights}" for loaded, _, weights in models]
+    measured = [measure(model, loaded.tokenizer, material) for loaded, model in models]
+    names = [f"{loaded.name} {loaded.version}" for loaded, _ in models]
     print(comparison_table(names, *measured), end="")
     if args.json:
-        described = [_described(loaded, weights) for loaded, _, weights in models]
+        described = [_described(loaded) for loaded, _ in models]
         write_json(args.json, {"models": described} | comparison_json(*measured))
 
 
@@ -101,7 +100,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     problems = read_problems(args.benchmark, left_to_right=args.left_to_right)
     sandbox = open_sandbox()
     print(sandbox.describe(), file=sys.stderr)
-    loaded, model, weights = _load(args.model, as_float=args.float)
+    loaded, model = _load(args.model)
     results = run_benchmark(Decoder(model, loaded.tokenizer), problems, sandbox, sampling)
     print(benchmark_table(results, args.k), end="")
     broken = [result.task_id for result in results if not result.solvable]
@@ -115,21 +114,19 @@ def _benchmark(args: argparse.Namespace) -> None:
             "temperature": args.temperature,
             "sandbox": sandbox.describe(),
         }
-        write_json(args.json, _described(loaded, weights) | about | benchmark_json(results, args.k))
+        write_json(args.json, _described(loaded) | about | benchmark_json(results, args.k))
 
 
-def _load(name: str, *, as_float: bool) -> tuple[LoadedModel, GPT, str]:
+def _load(name: str) -> tuple[LoadedModel, GPT]:
     from inference_service.model import directory
     from inference_service.model.location import resolve
-    from training.evaluate.serving import as_served
 
     loaded = directory.load(resolve(name))
-    model, weights = (loaded.build_float(), "float32") if as_float else as_served(loaded)
-    return loaded, model, weights
+    return loaded, loaded.build_float()
 
 
-def _described(loaded: LoadedModel, weights: str) -> dict[str, str]:
-    return {"model": loaded.name, "version": loaded.version, "weights": weights}
+def _described(loaded: LoadedModel) -> dict[str, str]:
+    return {"model": loaded.name, "version": loaded.version}
 
 
 def _counts(text: str) -> list[int]:

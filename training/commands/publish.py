@@ -31,5 +31,5 @@ def _run(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     published = publish(args.recipe, args.run, args.data, args.corpus, args.out, args.note, args.holes)
-    print(figures_table({"float32": published.float32, published.weights: published.served}), end="")
+    print(figures_table({"float32": published.float32, "int8": published.served}), end="")
     print(f"{args.out} written")

@@ -1,4 +1,4 @@
-"""int4 with error compensation (Frantar et al. 2022, "GPTQ", algorithm 1).
+"""Rounding with error compensation (Frantar et al. 2022, "GPTQ", algorithm 1).
 
 The columns of a matrix are rounded one after the other; the error of each is spread over the columns that are still
 to come, by the inverse Hessian of the layer's squared output error on calibration data.
@@ -14,41 +14,41 @@ from torch import Tensor, nn
 
 from inference_service.model.directory import is_matrix
 from inference_service.model.gpt import GPT, StackedLinear
-from inference_service.model.int4 import check_groups, dequantize_groups, group_scale, quantize_groups, round_to
+from training.compress.grids import Grid
 
-Groups = dict[str, tuple[Tensor, Tensor]]
+Quantized = dict[str, tuple[Tensor, Tensor]]
 
 _DAMPING = 0.01  # of the Hessian's mean diagonal
 _BATCH = 8  # calibration rows a forward pass
 
 
-def round_to_nearest(model: GPT, group: int) -> Groups:
+def round_to_nearest(model: GPT, grid: Grid) -> Quantized:
     """(codes, scale) by parameter name of every projection and every table of embeddings, each weight for itself."""
     projections = {name: weight for name, (_, weight) in _projections(model).items()}
-    return {name: quantize_groups(weight, group) for name, weight in {**projections, **_tables(model)}.items()}
+    return {name: grid.nearest(weight) for name, weight in {**projections, **_tables(model)}.items()}
 
 
 @torch.no_grad()
-def gptq(model: GPT, rows: Tensor, group: int, progress: Callable[[str], object] = lambda _: None) -> Groups:
+def gptq(model: GPT, rows: Tensor, grid: Grid, progress: Callable[[str], object] = lambda _: None) -> Quantized:
     """(codes, scale) by parameter name of every projection and every table; `model` itself is left rounded.
 
     `rows` (N, T) int64 are the calibration tokens. From first to last, each part is done on what the already rounded
-    ones before it put out. Raises ValueError when rows of weights are not whole groups.
+    ones before it put out. Raises ValueError when a matrix does not fit the grid.
     """
     tables = _tables(model)
     head = "embedding.weight" if model.unembedding is None else "unembedding.weight"
     done = {}
     for name in tables.keys() - {head}:  # there are no products whose error could be spread
-        done[name] = quantize_groups(tables[name], group)
-        tables[name].copy_(dequantize_groups(*done[name]))
+        done[name] = grid.nearest(tables[name])
+        tables[name].copy_(grid.widen(*done[name]))
     for index, block in enumerate(model.blocks):
         progress(f"block {index + 1} of {len(model.blocks)}")
         projections = _projections(model, f"blocks.{index}.")
         hessians = _hessians(model, block, {module for module, _ in projections.values()}, rows)
         for name, (module, weight) in projections.items():
-            done[name] = _round(weight, hessians[module], group)
+            done[name] = _round(weight, hessians[module], grid)
     progress("head")
-    done[head] = _round(model.head_weight, _head_hessian(model, rows), group)
+    done[head] = _round(model.head_weight, _head_hessian(model, rows), grid)
     return done
 
 
@@ -61,34 +61,34 @@ def _tables(model: GPT) -> dict[str, Tensor]:
     }
 
 
-def _round(weight: Tensor, hessian: Tensor, group: int) -> tuple[Tensor, Tensor]:
-    rounded = compensate(weight, hessian, group)
-    weight.copy_(dequantize_groups(*rounded))
+def _round(weight: Tensor, hessian: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    rounded = compensate(weight, hessian, grid)
+    weight.copy_(grid.widen(*rounded))
     return rounded
 
 
-def compensate(weight: Tensor, hessian: Tensor, group: int) -> tuple[Tensor, Tensor]:
-    """Weights (out, in) and the Hessian (in, in) of their inputs -> int8 codes (out, in), float16 scales (out, groups).
+def compensate(weight: Tensor, hessian: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Weights (out, in) and the Hessian (in, in) of their inputs -> int8 codes (out, in) and their scales.
 
-    Raises ValueError when `in` is not a multiple of `group`.
+    Raises ValueError when the matrix does not fit the grid.
     """
-    check_groups(weight, group)
+    columns = grid.columns(weight)
     left = weight.detach().float().clone()
     spread = _inverse_cholesky(hessian).float()
     codes = torch.empty_like(left)
     scales = []
-    for start in range(0, left.shape[1], group):
-        stop = start + group
-        scale = group_scale(left[:, start:stop])
+    for start in range(0, left.shape[1], columns):
+        stop = start + columns
+        scale = grid.scale(left[:, start:stop])
         errors = torch.empty_like(left[:, start:stop])
         for column in range(start, stop):
-            codes[:, column] = round_to(left[:, column], scale)
+            codes[:, column] = grid.round(left[:, column], scale)
             error = (left[:, column] - codes[:, column] * scale.float()) / spread[column, column]
             left[:, column + 1 : stop] -= error[:, None] * spread[column, column + 1 : stop]
             errors[:, column - start] = error
-        left[:, stop:] -= errors @ spread[start:stop, stop:]  # one product for all later groups
+        left[:, stop:] -= errors @ spread[start:stop, stop:]  # one product for all later parts
         scales.append(scale)
-    return codes.to(torch.int8), torch.stack(scales, dim=1)
+    return codes.to(torch.int8), grid.join(scales)
 
 
 def _inverse_cholesky(hessian: Tensor) -> Tensor:

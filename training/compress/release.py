@@ -17,14 +17,13 @@ from training.compress.drift import HeldOut, measure
 from training.compress.gate import Figures, Gate, TooMuchDrift
 from training.compress.source import Source
 from training.compress.table import Row, markdown
-from training.evaluate.serving import as_served
 from training.golden import check_golden, golden_texts
 from training.model_output import check_output, replace_directory
 
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """A compressed model. `int4` gives (codes, scale) by name of what is stored so; other matrices become int8 rows.
+    """A compressed model. `quantized` gives (codes, scale) by name of what is rounded; other matrices become int8 rows.
 
     `name` is for tables ("int4, groups of 32, GPTQ"), `settings` for config.json.
     """
@@ -32,7 +31,7 @@ class Compressed:
     name: str
     model: GPT
     settings: dict[str, Any]
-    int4: Mapping[str, tuple[Tensor, Tensor]] | None = None
+    quantized: Mapping[str, tuple[Tensor, Tensor]] | None = None
 
 
 def measure_float(source: Source, held: HeldOut) -> Row:
@@ -45,9 +44,8 @@ def measure_compressed(
     source: Source, compressed: Compressed, held: HeldOut, gate: Gate, before: Figures, path: Path
 ) -> Row:
     """Write the model directory `path`, without golden texts, and measure what a CPU would serve from it."""
-    directory.write(path, compressed.model, source.tokenizer, [], "", {}, compressed.int4)
-    served, _ = as_served(directory.load(path))
-    figures = measure(served, source.model, held, (path / "model.safetensors").read_bytes())
+    directory.write(path, compressed.model, source.tokenizer, [], "", {}, compressed.quantized)
+    figures = measure(directory.load(path).build_float(), source.model, held, (path / "model.safetensors").read_bytes())
     return Row(compressed.name, figures, gate.check(before, figures))
 
 
@@ -88,4 +86,4 @@ def _complete(source: Source, compressed: Compressed, rows: list[Row], staging: 
     training = source.training | {"compression": [*source.training.get("compression", []), facts]}
     for name, text in source.beside.items():
         (staging / name).write_text(text, encoding="utf-8")
-    directory.write(staging, compressed.model, source.tokenizer, golden, card, training, compressed.int4)
+    directory.write(staging, compressed.model, source.tokenizer, golden, card, training, compressed.quantized)

@@ -32,7 +32,7 @@ class Drift:
         """What is beyond the gate, in words with figures, or None."""
         found = []
         if not self.growth <= INT8.bits_per_byte:  # not a number is too far as well
-            found.append(f"bits per byte grow by {self.growth:.1%} (at most {INT8.bits_per_byte:.0%})")
+            found.append(f"bits per byte grow by {self.growth:.1%} (at most {INT8.bits_per_byte:.1%})")
         if not self.agreement >= INT8.top1_agreement:
             found.append(
                 f"{self.agreement:.1%} of the likeliest tokens stay the same (at least {INT8.top1_agreement:.0%})"

@@ -47,7 +47,7 @@ def test_a_run_is_quantized_with_a_table_and_a_line_of_json(run_stage, run_folde
     code, printed = run_stage("quantize", run_folder, "--bits", 8, "--data", byte_data, "--out", out, *EASY)
     assert code is None
     *table, last = printed.splitlines()
-    assert table[-1].startswith("| int8 rows |")
+    assert table[-1].startswith("| int8 rows, GPTQ |")
     result = json.loads(last)
     assert result["rows"][0]["name"] == "float32"
     assert result["gate"]["top1_agreement"] == 0

@@ -11,7 +11,7 @@ from inference_service.model import directory
 from training.compress.drift import HeldOut
 from training.compress.gate import INT8, Figures, Gate, TooMuchDrift
 from training.compress.prune import prune
-from training.compress.quantize import int4_gptq, int4_nearest, int8
+from training.compress.quantize import int4_gptq, int4_nearest, int8, int8_nearest
 from training.compress.release import release
 from training.compress.table import Row, markdown
 from training.golden import check_golden
@@ -31,21 +31,21 @@ def tree(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_int8_passes_its_gate_and_is_a_complete_model_directory(source, held, tmp_path):
+def test_int8_passes_its_gate_and_is_a_complete_model_directory(source, held, byte_data, tmp_path):
     before = {name: tensor.clone() for name, tensor in source.model.state_dict().items()}
-    rows = release(source, int8(source), held, INT8, tmp_path / "out")
+    rows = release(source, int8(source, byte_data), held, INT8, tmp_path / "out")
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.model.state_dict().items())
-    assert [row.name for row in rows] == ["float32", "int8 rows"]
+    assert [row.name for row in rows] == ["float32", "int8 rows, GPTQ"]
     assert rows[0].figures.top1_agreement == 1.0
     assert rows[1].figures.weights_mb < 0.4 * rows[0].figures.weights_mb
     loaded = directory.load(tmp_path / "out")
     check_golden(loaded)
     assert len(loaded.golden) >= 3
-    assert "| int8 rows |" in (tmp_path / "out" / "card.md").read_text()
+    assert "| int8 rows, GPTQ |" in (tmp_path / "out" / "card.md").read_text()
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["training"]["recipe"] == "bytes"
     (step,) = config["training"]["compression"]
-    assert step["quantize"] == {"bits": 8}
+    assert (step["quantize"]["bits"], step["quantize"]["method"]) == (8, "GPTQ")
     assert step["drift"]["top1_agreement"] > 0.9
 
 
@@ -70,7 +70,7 @@ def test_a_model_that_drifted_is_not_written_and_every_figure_is_told(source, he
 def test_a_folder_that_is_no_model_is_never_replaced(source, held, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(BadOutput, match="move it away"):
-        release(source, int8(source), held, ANYTHING, tmp_path)
+        release(source, int8_nearest(source), held, ANYTHING, tmp_path)
     assert tree(tmp_path).keys() == {(tmp_path / "notes.txt").relative_to(tmp_path)}
 
 
