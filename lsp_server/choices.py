@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from lsp_server.connection import Connection
 from lsp_server.decision import rest_of_line
 from lsp_server.documents import Snapshot
 from lsp_server.faults import ServiceFault
+from lsp_server.journal import Journal
 from lsp_server.overlap import replaced_length
 from lsp_server.settings import Settings
 from lsp_server.spot import Spot
@@ -26,9 +28,16 @@ OTHERS_S = 1.0
 class Choices:
     """Asks for the others while the first is on its way, and only for who asks by hand: they cost as much again."""
 
-    def __init__(self, connection: Connection, completer: Completer, settings_of: Callable[[str], Settings]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        completer: Completer,
+        journal: Journal,
+        settings_of: Callable[[str], Settings],
+    ) -> None:
         self._connection = connection
         self._completer = completer
+        self._journal = journal
         self._settings_of = settings_of
 
     async def complete(
@@ -43,11 +52,12 @@ class Choices:
             first = await self._completer.complete(request, arrived, by_hand=True, text_now=text_now)
             with self._completer.waiting(request.uri):
                 await asyncio.wait({asking}, timeout=OTHERS_S)
-            source = text_now()
+            source, others = text_now(), asking.result() if asking.done() else []
             typed = None if source is None else request.between(source)
-            if typed is None:
-                return ()
-            return self._different(Spot(request, typed), first, asking.result() if asking.done() else [])
+            answers = () if typed is None else self._different(Spot(request, typed), first, others)
+            if bool(answers) != (first is not None):  # what the completer noted of the first is not what is shown
+                self._journal.correct(request.path, time.monotonic() - arrived, _outcome(answers))
+            return answers
         finally:
             asking.cancel()
 
@@ -83,6 +93,12 @@ class Choices:
             replaces = replaced_length(text, rest_of_line(now.suffix))
             answers.append(Answer(other.completion_id, text, replaces))
         return tuple(answers)
+
+
+def _outcome(answers: tuple[Answer, ...]) -> str:
+    if not answers:
+        return "the document was changed while the completions were on their way"
+    return f"shown ({len(answers[0].text)} characters; not the likeliest, which was nothing)"
 
 
 def _shared(one: str, other: str) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lsp_server.client import CompletionRequest, ServiceClient
 from lsp_server.faults import ServiceFault
-from lsp_server.journal import LOG_MARK, Record
+from lsp_server.journal import INSTEAD, LOG_MARK, Record
 from lsp_server.network import Network
 from lsp_server.route import trace
 from lsp_server.settings import Settings
@@ -125,9 +125,18 @@ def outcomes_in_log(log_file: Path) -> list[str]:
         text = log_file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    lines = [line for line in text.splitlines() if f": {LOG_MARK}" in line]
+    rows: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        before, mark, said = line.partition(f": {LOG_MARK}")
+        if mark and said.startswith(INSTEAD):
+            said = said.removeprefix(INSTEAD)
+            name = said.partition(": ")[0]
+            last = max((index for index, (_, row) in enumerate(rows) if row.startswith(f"{name}: ")), default=len(rows))
+            del rows[last : last + 1]
+        if mark:
+            rows.append((before.split()[1][:8], said))
     # Time without the date, then what follows the mark.
-    return [f"{LOG_MARK}{line.split()[1][:8]} {line.partition(LOG_MARK)[2]}" for line in lines[-10:]]
+    return [f"{LOG_MARK}{at} {said}" for at, said in rows[-10:]]
 
 
 def _probe() -> CompletionRequest:

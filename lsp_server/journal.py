@@ -11,6 +11,8 @@ from pathlib import PurePosixPath
 log = logging.getLogger(__name__)
 
 LOG_MARK = "request: "
+INSTEAD = "instead: "
+"""Follows the mark where a line takes the place of the last one about that file."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,21 @@ class Journal:
 
     def note(self, path: str, took_s: float, outcome: str) -> None:
         """Remember an outcome: "shown …" or why nothing was."""
+        self._keep(path, took_s, outcome)
+
+    def correct(self, path: str, took_s: float, outcome: str) -> None:
+        """Remember this instead of the last outcome noted for that file."""
+        name = PurePosixPath(path).name
+        last = next((record for record in reversed(self._records) if record.name == name), None)
+        if last is not None:
+            self._records.remove(last)
+        self._keep(path, took_s, outcome, INSTEAD)
+
+    def _keep(self, path: str, took_s: float, outcome: str, instead: str = "") -> None:
         record = Record(self._wall_clock(), PurePosixPath(path).name, took_s * 1000, outcome)
         self._records.append(record)
         # From here `midfill-lsp doctor` reads it, which is another process.
-        log.info("%s%s: %s (%.0f ms)", LOG_MARK, record.name, outcome, record.took_ms)
+        log.info("%s%s%s: %s (%.0f ms)", LOG_MARK, instead, record.name, outcome, record.took_ms)
 
     def filtered(self, names: Iterable[str]) -> None:
         """These filters cut something from an answer."""

@@ -72,7 +72,7 @@ class MidfillServer(LanguageServer):
         self.readiness = Readiness(self.connection, self.gatherer, self.completer, self.configuration.of)
         self._idle = Idle(_IDLE_S, self.readiness.get_ready)
         self.feedback = Feedback(lambda: self.connection.client, self.text_of)
-        choices = Choices(self.connection, self.completer, self.configuration.of)
+        choices = Choices(self.connection, self.completer, self.journal, self.configuration.of)
         self.suggestions = Suggestions(
             self.completer,
             choices,

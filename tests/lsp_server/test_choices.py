@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from lsp_server.doctor import outcomes_in_log
 from tests.lsp_server.conftest import Editor
 from tests.lsp_server.scripted_service import Reply
 from tests.lsp_server.session import AUTOMATIC, INVOKED
@@ -69,6 +71,19 @@ def test_others_are_shown_where_the_likeliest_is_nothing(editor: Editor) -> None
     editor.service.others = ("a",)
     editor.open("x = ║\n")
     assert editor.texts(INVOKED) == ["a"]
+
+
+def test_the_doctor_tells_what_is_shown_and_not_what_became_of_the_likeliest(editor: Editor, state_home: Path) -> None:
+    """In the editor, and in a terminal, which reads the log."""
+    editor.service.answer("")
+    editor.service.others = ("total",)
+    editor.open("x = ║\n", "likeliest.py")
+    assert editor.texts(INVOKED) == ["total"]
+    shown = "likeliest.py: shown (5 characters; not the likeliest, which was nothing)"
+    report = editor.session.command("midfill.doctor")
+    in_terminal = "\n".join(outcomes_in_log(state_home / "midfill" / "lsp.log"))
+    for told in (report, in_terminal):
+        assert [shown in line for line in told.splitlines() if "likeliest.py" in line] == [True], told
 
 
 def test_what_was_typed_meanwhile_is_not_offered_again(editor: Editor) -> None:
