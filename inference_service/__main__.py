@@ -35,8 +35,18 @@ def main(argv: list[str] | None = None) -> int:
     Returns the exit code: 0 after a graceful end, 1 when the service cannot run here, 2 for bad settings.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments and arguments[0] in COMMANDS:
-        return commands.run(arguments, os.environ)
+    try:
+        if arguments and arguments[0] in COMMANDS:
+            return commands.run(arguments, os.environ)
+        return _run(arguments)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "inference_service"):
+            raise
+        return _fail(f'{error.name} is not installed: pip install "midfill[serve]"', 1)
+
+
+def _run(arguments: list[str]) -> int:
+    """Serve; the exit code."""
     try:
         settings = settings_module.load(arguments, os.environ)
     except SettingsError as error:

@@ -19,6 +19,11 @@ def main() -> None:
         args.run_stage(args)
     except KeyboardInterrupt:
         sys.exit("interrupted; run the same command again to go on")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "training", "inference_service"):
+            raise
+        extra = "export" if args.stage == "export" else "train"
+        sys.exit(f'midfill-train {args.stage}: {error.name} is not installed: pip install "midfill[{extra}]"')
     except (ValueError, FloatingPointError, OSError) as error:
         # the stages raise ValueErrors whose message says what to do
         sys.exit(f"midfill-train {args.stage}: {error}")
