@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import sys
 
 from lsp_server import __version__
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("place", metavar="FILE:LINE:COL", help="line and column count from 1")
         if name == "replay":
             command.add_argument("files", metavar="FILE", nargs="+")
-            command.add_argument("--holes", type=int, default=20, metavar="N", help="in each file (default 20)")
+            command.add_argument("--holes", type=_count, default=20, metavar="N", help="in each file (default 20)")
     commands.add_parser("settings", help="print all settings as JSON")
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from lsp_server import terminal
 
+    logging.getLogger().addHandler(logging.NullHandler())  # what matters is printed
     if options.command == "settings":
         return terminal.print_settings()
     if options.command == "doctor":
@@ -53,6 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "replay":
         return terminal.replay(options.files, options.holes, options.endpoint, options.set)
     return terminal.complete(options.place, options.endpoint, options.set)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return int(text)
 
 
 def _serve() -> int:

@@ -198,14 +198,9 @@ class ServiceClient:
             body["accepted_chars"] = accepted_chars
         await self._call("POST", "/v1/events", body, self._of_session(completion_id))
 
-    async def ready(self) -> bool:
-        """Whether the service says that it can answer now. Raises ServiceFault if there is no service."""
-        import httpx
-
-        try:
-            return (await self._http.get("/readyz")).status_code == 200
-        except httpx.HTTPError as error:
-            raise transport_fault(self.base_url, error) from error
+    async def check_ready(self) -> None:
+        """Raises ServiceFault, with the service's own reason, unless it would take a completion now."""
+        await self._call("GET", "/readyz", None)
 
     async def models(self) -> list[str]:
         """The ids of the models. Raises ServiceFault."""

@@ -51,9 +51,7 @@ async def examine(client: ServiceClient, network: Network) -> tuple[list[str], b
     lines: list[str] = []
     try:
         lines += await trace(client.base_url, network)
-        if not await client.ready():
-            lines.append(f"PROBLEM: {client.base_url} answers but is not ready: loading a model, full or draining")
-            return lines, False
+        await client.check_ready()
         lines.append(f"ok: {client.base_url} is reachable and ready")
         models = await client.models()
         if not models:

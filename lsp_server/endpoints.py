@@ -17,8 +17,8 @@ from lsp_server.status import Status
 
 log = logging.getLogger(__name__)
 
-# Faults that need a person; all others together are one outage.
 _MEASURED, _SLOW_S = 10, 3.0
+# Faults that need a person; all others together are one outage.
 _FOR_PEOPLE = {401, 403, 404, 429}
 
 
@@ -109,15 +109,13 @@ class Endpoints:
             if not endpoint.is_gone or not breaker.allow():
                 continue
             try:
-                ready = await endpoint.client.ready()
+                await endpoint.client.check_ready()
             except ServiceFault:
-                ready = False
+                breaker.failure()
+                continue
             except BaseException:
                 breaker.abandoned()
                 raise
-            if not ready:
-                breaker.failure()
-                continue
             breaker.success()
             endpoint.is_gone = False
             if self._order()[:1] == [endpoint]:

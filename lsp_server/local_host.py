@@ -166,12 +166,12 @@ class Host:
         try:
             while not exited.done():
                 try:
-                    if await client.ready():
-                        self._say(base_url, "")
-                        return True
-                except ServiceFault:
-                    pass  # not listening yet
-                await asyncio.wait({exited}, timeout=_POLL_S)
+                    await client.check_ready()
+                except ServiceFault:  # not listening yet, or still loading
+                    await asyncio.wait({exited}, timeout=_POLL_S)
+                else:
+                    self._say(base_url, "")
+                    return True
             return False
         finally:
             await client.close()

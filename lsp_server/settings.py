@@ -323,9 +323,14 @@ def parse(raw: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Setti
         problems.append("midfill.token or MIDFILL_TOKEN: expected printable ASCII; it is not used")
         del values["token"]
     if "endpoint" in values:
-        values["endpoint"] = values["endpoint"].rstrip("/")
-    values["fallback_endpoints"] = tuple(url.rstrip("/") for url in values.get("fallback_endpoints", ()))
+        values["endpoint"] = _base_url(values["endpoint"])
+    values["fallback_endpoints"] = tuple(map(_base_url, values.get("fallback_endpoints", ())))
     return Settings(**values), problems
+
+
+def _base_url(url: str) -> str:
+    """Without the /v1 that OpenAI's clients want there."""
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def _problem(metadata: Mapping[str, Any], value: object) -> str | None:

@@ -59,6 +59,7 @@ class ScriptedService(LoopbackServer):
         self.replies: deque[Reply] = deque()
         self.default = Reply(("pass",))
         self.required_key: str | None = None
+        self.unready = ""  # what /readyz says, if anything
         self.first_number = 1  # of the ids, which a server that outlives a test may remember
         self.context_length: int | None = None
         self.others: tuple[str, ...] = ()  # for who asks for several
@@ -122,6 +123,8 @@ class ScriptedService(LoopbackServer):
             return 200, {"id": "cmpl-others", "choices": choices}
         if call.path == "/v1/models":
             return 200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]}
+        if call.path == "/readyz" and self.unready:
+            return 503, {"error": {"message": self.unready}}
         if call.path == "/info" and self.context_length:
             return 200, {"model": {"context_length": self.context_length}}
         return 200, {}

@@ -178,3 +178,30 @@ def test_doctor_names_a_refused_key_and_a_missing_service(
     done = run("doctor", "--endpoint", "http://127.0.0.1:1")
     assert done.status == 1
     assert "no service answers at http://127.0.0.1:1" in done.out
+
+
+def test_doctor_tells_why_a_service_is_not_ready(run: Callable[..., Done], service: ScriptedService) -> None:
+    service.unready = "the model is being loaded"
+    done = run("doctor", "--endpoint", service.url)
+    assert done.status == 1
+    assert f"PROBLEM: {service.url} is busy or loading: the model is being loaded" in done.out
+
+
+def test_the_address_that_other_clients_want_is_understood(run: Callable[..., Done], service: ScriptedService) -> None:
+    service.answer("urn a + b")
+    assert run("complete", "add.py:3:8", "--endpoint", f"{service.url}/v1/").out == "urn a + b\n"
+
+
+def test_a_fault_is_told_once(state_home: Path, server_env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "add.py").write_text(FILE, newline="")
+    command = [sys.executable, "-m", "lsp_server", "complete", "add.py:3:8", "--endpoint", "http://127.0.0.1:1"]
+    environment = {**server_env, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.count("no service answers") == 1
+
+
+def test_replay_needs_a_hole(run: Callable[..., Done], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("replay", "add.py", "--holes", "0")
+    assert "--holes: must be 1 or more" in capsys.readouterr().err
