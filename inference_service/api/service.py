@@ -13,8 +13,9 @@ from inference_service.backends.base import ModelCard
 from inference_service.guard.admission import Admission, Saturated
 from inference_service.logs import log
 from inference_service.metrics import Metrics
+from inference_service.model.location import BadModel
 from inference_service.registry.deployments import Deployments
-from inference_service.settings import Settings
+from inference_service.settings import Settings, SettingsError
 from inference_service.stores import Stores
 from inference_service.tracing import tracing
 
@@ -73,7 +74,8 @@ class Service:
         except Exception as error:
             self.phase = "failed"
             self.load_error = error
-            log("model failed to load", level=logging.ERROR, exception=error)
+            if not isinstance(error, (BadModel, SettingsError)):  # these say it all, and end the process
+                log("model failed to load", level=logging.ERROR, exception=error)
         else:
             if self.phase == "loading":
                 self.phase = "ready"

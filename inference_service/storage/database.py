@@ -117,10 +117,10 @@ def upgrade(engine: sa.Engine) -> None:
     if is_current(engine):
         return
     # Late: it brings a template engine, and services start on a current database nearly always.
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its import tells of each plugin
     from alembic import command
     from alembic.config import Config
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.connect() as connection:

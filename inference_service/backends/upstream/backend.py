@@ -82,8 +82,10 @@ class UpstreamBackend:
         self._http = httpx.AsyncClient(
             base_url=self._url, headers=self._headers, limits=limits, timeout=timeout, trust_env=False
         )
-        while not await self._probe():  # noqa: ASYNC110 (nobody tells when the other server is up)
-            await asyncio.sleep(_PROBE_S)
+        if not await self._probe():
+            log("waiting for the upstream", level=logging.WARNING, url=self._url)
+            while not await self._probe():  # noqa: ASYNC110 (nobody tells when the other server is up)
+                await asyncio.sleep(_PROBE_S)
         self._prober = asyncio.create_task(self._keep_probing())
 
     async def stop(self) -> None:
