@@ -126,6 +126,12 @@ class MidfillServer(LanguageServer):
             self.gatherer.used(document.uri)
             self.readiness.get_ready(document.uri)
 
+    def closed(self, uri: str) -> None:
+        """A document, or a cell of a notebook, was closed."""
+        self.completer.closed(uri)
+        self.gatherer.closed(uri)
+        self.quiet.closed(uri)
+
     def snapshot(self, document: Document, position: types.Position) -> Snapshot:
         """The document as it is now, with the notebook around it."""
         return snapshot(document, position, self.folders, self.mirror.cells_around(document))
@@ -224,12 +230,17 @@ def _documents(server: MidfillServer) -> None:
         cells = params.change.cells
         for text in (cells.text_content or ()) if cells else ():
             server.changed(text.document.uri, _line_of(text.changes))
+        for cell in (cells.structure.did_close or ()) if cells and cells.structure else ():
+            server.closed(cell.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def notebook_closed(params: types.DidCloseNotebookDocumentParams) -> None:
+        for cell in params.cell_text_documents:
+            server.closed(cell.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: types.DidCloseTextDocumentParams) -> None:
-        server.completer.closed(params.text_document.uri)
-        server.gatherer.closed(params.text_document.uri)
-        server.quiet.closed(params.text_document.uri)
+        server.closed(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def complete(params: types.InlineCompletionParams) -> types.InlineCompletionList:

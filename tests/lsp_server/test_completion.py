@@ -169,6 +169,32 @@ def test_closing_the_document_cancels_its_request(editor: Editor) -> None:
     assert caught.value.code == -32800
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["notebook", "cell"])
+def test_closing_a_notebook_or_taking_a_cell_out_cancels_its_request(editor: Editor, whole: bool) -> None:
+    editor.service.answer("x", delay=30)
+    notebook, cell = (
+        f"file:///project/{editor.name}/nb.ipynb",
+        f"vscode-notebook-cell:/project/{editor.name}/nb.ipynb#1",
+    )
+    named = {"uri": notebook, "version": 1}
+    kept = {"kind": 2, "document": cell}
+    document = {"uri": cell, "languageId": "python", "version": 1, "text": "x = "}
+    opened = {**named, "notebookType": "jupyter-notebook", "cells": [kept]}
+    editor.session.notify("notebookDocument/didOpen", {"notebookDocument": opened, "cellTextDocuments": [document]})
+    request = editor.session.ask(cell, 0, 4, 1)
+    editor.service.wait(lambda: editor.service.completions)
+    structure = {"array": {"start": 0, "deleteCount": 1}, "didClose": [{"uri": cell}]}
+    if whole:
+        closed = {"notebookDocument": {"uri": notebook}, "cellTextDocuments": [{"uri": cell}]}
+        editor.session.notify("notebookDocument/didClose", closed)
+    else:
+        change = {"notebookDocument": named, "change": {"cells": {"structure": structure}}}
+        editor.session.notify("notebookDocument/didChange", change)
+    with pytest.raises(RpcError) as caught:
+        editor.session.wait(request)
+    assert caught.value.code == -32800
+
+
 def test_matching_characters_typed_meanwhile_shorten_the_answer(editor: Editor) -> None:
     editor.service.answer("return a", delay=0.4)
     editor.open("def f(a):\n    ║\n")
