@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from lsp_server.answer_stream import ENOUGH, AnswerStream, Completion, OnText
@@ -22,6 +24,7 @@ from lsp_server.network import Network
 from lsp_server.redact import prepare, redact
 from lsp_server.tokens import TokenError, Tokens
 
+T = TypeVar("T")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 # The service's own limits; a deep path is most useful at its end.
@@ -31,6 +34,7 @@ _CANCEL_S = 2.0
 _REMEMBERED = 1000  # completions of which something may still be told
 _SESSION = "X-Midfill-Session"  # by which load balancers find the replica that knows the document
 _VARIETY = 0.8  # the temperature of alternatives
+_NO_SUFFIX_S = 300.0  # for which a service is believed that its model cannot fill in; it may get another one
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,12 @@ class ServiceClient:
         self._http = network.client(base_url, self._timeout_s)
         self._cancelling: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, str] = {}  # of the last completions, by their ids
+        self._fills_in_from = float("-inf")
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether the service is given what stands after the cursor: not where its model was not trained to fill in."""
+        return time.monotonic() >= self._fills_in_from
 
     async def complete(self, request: CompletionRequest, on_text: OnText = lambda piece: None) -> Completion | None:
         """Stream one completion to its end, or until `on_text`, which is given each piece, says that it is enough; None
@@ -93,7 +103,7 @@ class ServiceClient:
         body, headers = self._asked(request)
         try:
             async with asyncio.timeout(self._timeout_s):
-                completion = await self._stream(body, headers, on_text)
+                completion = await self._filled_in(body, lambda: self._stream(body, headers, on_text))
         except TimeoutError:
             raise ServiceFault(f"{self.base_url} did not answer within {self._timeout_s:g} s") from None
         if completion:
@@ -104,12 +114,23 @@ class ServiceClient:
         """`count` sampled completions, ids and texts, which may be alike. Raises ServiceFault."""
         body, headers = self._asked(request)
         body |= {"n": count, "temperature": _VARIETY, "top_p": 0.95, "stream": False}
-        answer = await self._call("POST", "/v1/completions", body, headers)
+        answer = await self._filled_in(body, lambda: self._call("POST", "/v1/completions", body, headers))
         try:
             self._remember(str(answer["id"]), request.session)
             return [(str(answer["id"]), str(choice["text"])) for choice in answer["choices"]]
         except (KeyError, TypeError) as error:
             raise ServiceFault(f"{self.base_url} sent something that is not a completion") from error
+
+    async def _filled_in(self, body: dict[str, Any], ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` brings, without the suffix in `body` where the service does not take one. Raises ServiceFault."""
+        try:
+            return await ask()
+        except ServiceFault as fault:
+            if fault.param != "suffix":
+                raise
+        self._fills_in_from = time.monotonic() + _NO_SUFFIX_S
+        body.pop("suffix", None)
+        return await ask()
 
     def _asked(self, request: CompletionRequest) -> tuple[dict[str, Any], dict[str, str]]:
         """Body and headers."""
@@ -120,7 +141,6 @@ class ServiceClient:
             prefix, suffix = clean[: len(prefix)], clean[len(prefix) :]
         body: dict[str, Any] = {
             "prompt": prefix,
-            "suffix": suffix,
             "path": _well_formed(request.path)[-_LONGEST_PATH:],
             "language": _well_formed(request.language)[:_LONGEST_LANGUAGE],
             "mode": request.mode,
@@ -131,6 +151,8 @@ class ServiceClient:
             "deadline_ms": int(self._timeout_s * 900),
             "stream": True,
         }
+        if self.fills_in:
+            body["suffix"] = suffix
         if request.context:
             body["context"] = [
                 {"path": _well_formed(file.path)[-_LONGEST_PATH:], "text": self._clean(file.text)}

@@ -59,6 +59,8 @@ async def examine(client: ServiceClient, network: Network) -> tuple[list[str], b
             return lines, False
         lines.append(f"ok: the key is accepted; models: {', '.join(models)}")
         lines.append(await _round_trip(client))
+        if not client.fills_in:
+            lines.append("ok: the model was not trained to fill in: it is not told what stands after the cursor")
     except ServiceFault as fault:
         lines.append(f"PROBLEM: {fault}")
         return lines, False

@@ -19,7 +19,7 @@ class ServiceFault(Exception):
 
     `status` is the HTTP status or None; `retry_after_s` is what the service asked for; `lasting` is True
     where the next request would have fared no better, so that the breaker should count it; `unreachable` is True
-    where nobody answered at all.
+    where nobody answered at all; `param` is the field of the request that the service does not take, or "".
     """
 
     def __init__(
@@ -30,12 +30,14 @@ class ServiceFault(Exception):
         retry_after_s: float | None = None,
         lasting: bool = True,
         unreachable: bool = False,
+        param: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after_s = retry_after_s
         self.lasting = lasting
         self.unreachable = unreachable
+        self.param = param
 
 
 def transport_fault(base_url: str, error: Exception) -> ServiceFault:
@@ -89,9 +91,10 @@ def refusal_of(base_url: str, response: httpx.Response, content: bytes) -> Servi
     status = response.status_code
     retry_after = _seconds(response.headers.get("Retry-After", ""))
     try:
-        said = message_of(json.loads(content))
+        answer = json.loads(content)
     except ValueError:
-        said = ""
+        answer = None
+    said = message_of(answer)
     detail = f": {said}" if said else ""
     text = {
         401: f"{base_url} wants a valid API key (set MIDFILL_TOKEN, midfill.tokenFile or midfill.tokenCommand){detail}",
@@ -101,7 +104,9 @@ def refusal_of(base_url: str, response: httpx.Response, content: bytes) -> Servi
         429: f"the quota of this API key at {base_url} is used up{detail}",
         503: f"{base_url} is busy or loading{detail}",
     }.get(status, f"{base_url} answered with status {status}{detail}")
-    return ServiceFault(text, status=status, retry_after_s=retry_after, lasting=status not in (400, 413))
+    return ServiceFault(
+        text, status=status, retry_after_s=retry_after, lasting=status not in (400, 413), param=_param_of(answer)
+    )
 
 
 def _seconds(retry_after: str) -> float | None:
@@ -123,3 +128,8 @@ def message_of(answer: object) -> str:
     error = answer.get("error") if isinstance(answer, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
     return str(message)[:200] if message else ""
+
+
+def _param_of(answer: object) -> str:
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return str(error.get("param") or "") if isinstance(error, dict) else ""

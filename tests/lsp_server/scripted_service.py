@@ -23,8 +23,8 @@ class Reply:
     """What to answer to one `POST /v1/completions`.
 
     `pieces` are streamed with `piece_delay` seconds before each; `raw` replaces the stream by bytes, after
-    which the connection ends; a `status` other than 200 answers with an error body instead. Nothing is sent before
-    `held`, if given, is set.
+    which the connection ends; a `status` other than 200 answers with an error body instead, about the field `param`.
+    Nothing is sent before `held`, if given, is set.
     """
 
     pieces: tuple[str, ...] = ("",)
@@ -33,6 +33,7 @@ class Reply:
     finish: str = "stop"
     mean_logprob: float | None = -0.1
     status: int = 200
+    param: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     held: threading.Event | None = None
@@ -163,7 +164,7 @@ class ScriptedService(LoopbackServer):
         while reply.held and not reply.held.is_set():
             await asyncio.sleep(0.01)
         if reply.status != 200:
-            error = {"message": f"scripted {reply.status}", "type": "x", "code": "x", "param": None}
+            error = {"message": f"scripted {reply.status}", "type": "x", "code": "x", "param": reply.param}
             await self._respond(writer, reply.status, {"error": error}, reply.headers)
             return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")

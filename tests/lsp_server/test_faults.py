@@ -41,6 +41,15 @@ def test_broken_answer_is_an_empty_list(editor: Editor, reply: Reply) -> None:
     assert editor.texts() == ["pass"], "the next request works"
 
 
+def test_a_model_that_cannot_fill_in_goes_on_from_what_stands_before_the_cursor(editor: Editor) -> None:
+    editor.service.replies.append(Reply(status=400, param="suffix"))
+    editor.open("x = ║\ny = 2\n")
+    assert editor.texts() == ["pass"]
+    editor.open("z = ║\ny = 2\n", "other.py")
+    assert editor.texts() == ["pass"]
+    assert ["suffix" in call.body for call in editor.service.completions] == [True, False, False]
+
+
 def test_superseded_is_silent(editor: Editor) -> None:
     editor.service.replies.extend([Reply(status=409), Reply(("half",), finish="superseded")])
     editor.open("x = ║\n")

@@ -1,5 +1,8 @@
 """The real service on small checkpoints in Hugging Face layout, with their own tokenizers and prompt formats."""
 
+import subprocess
+import sys
+
 import httpx
 import pytest
 
@@ -28,3 +31,9 @@ def test_a_checkpoint_is_served(start_process, tmp_path, family, fills_in):
         assert response.status_code == 400
         assert response.json()["error"]["param"] == "suffix"
         assert "not trained to fill in" in response.json()["error"]["message"]
+    # editors send a suffix with each request
+    doctor = subprocess.run(
+        [sys.executable, "-m", "lsp_server", "doctor", "--endpoint", url], capture_output=True, text=True, timeout=60
+    )
+    assert doctor.returncode == 0, doctor.stdout
+    assert ("not trained to fill in" in doctor.stdout) != fills_in
