@@ -1,24 +1,29 @@
 """The language server's numbers: start, memory, and time per request while a file is being typed.
 
-    python -m tests.benchmarks.bench_lsp --file tests/benchmarks/unseen.py [--endpoint URL]
+    python -m tests.benchmarks.bench_lsp [--file FILE] [--endpoint URL]
 
 Prints a table and writes a result. Times are in milliseconds, memory in MB. "typed through" are
-requests that were answered from the completion shown before, "asked" are those that went to the service.
+requests that were answered from the completion shown before, "asked" are those that went to the service. Without
+--endpoint that is a local service of its own, which ends with the benchmark: the user's is left alone.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks import record
+from tests.e2e.local_services import end_local_service
 from tests.lsp_server.session import AUTOMATIC, Session
 
 STARTS = 5
 CHARACTERS = 300
 LOCAL_READY_S = 180
+UNSEEN = Path(__file__).with_name("unseen.py")
 
 
 def resident_mb(session: Session) -> float:
@@ -27,10 +32,10 @@ def resident_mb(session: Session) -> float:
     return int(status.read_text().split("VmRSS:")[1].split()[0]) / 1024 if status.exists() else 0.0
 
 
-def start(endpoint: str) -> tuple[Session, float]:
-    """An initialized server, and the milliseconds from its start to its answer."""
+def start(endpoint: str, home: Path) -> tuple[Session, float]:
+    """An initialized server that keeps its state under `home`, and the milliseconds from its start to its answer."""
     began = time.perf_counter()
-    session = Session.start()
+    session = Session.start(env={"XDG_STATE_HOME": str(home / "state")})
     session.initialize(endpoint=endpoint, requestTimeoutMs=30_000, debounceMs=0, minConfidence=0)
     return session, (time.perf_counter() - began) * 1000
 
@@ -72,42 +77,56 @@ def summary(times: list[float]) -> dict[str, float]:
     return {"count": len(times), "p50_ms": round(statistics.median(times), 1), "p95_ms": round(p95, 1)}
 
 
-def main() -> int:
-    """Run the benchmark; exit status 1 if the local service did not get ready."""
-    parser = record.parser(__doc__)
-    parser.add_argument("--file", type=Path, required=True, help="a source file of at least 300 characters")
-    parser.add_argument("--endpoint", default="local", help='URL of a service, or "local"')
-    options = parser.parse_args()
+class NotReady(Exception):
+    """What the language server said last."""
 
+
+def measure(endpoint: str, file: Path, home: Path) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """The figures, and the times by kind that are among them."""
     initialize, memory = [], []
     for _ in range(STARTS):
         # An address where nobody listens: the start of a local service would be measured along.
-        session, took = start("http://127.0.0.1:9")
+        session, took = start("http://127.0.0.1:9", home)
         session.wait_notification("didChangeStatus")
         initialize.append(took)
         memory.append(resident_mb(session))
         session.close()
 
-    session, _ = start(options.endpoint)
-    try:
-        session.wait_notification(
-            "didChangeStatus", lambda s: s["kind"] == "Normal" and not s["message"], LOCAL_READY_S
-        )
-    except TimeoutError:
-        said = [s["message"] for s in session.notifications("didChangeStatus")]
-        print(f"the service did not get ready: {said[-1] if said else 'no status'}", file=sys.stderr)
-        session.close()
-        return 1
-    times = type_file(session, options.file)
-    after = resident_mb(session)
-    session.close()
-
+    session, _ = start(endpoint, home)
+    with session:
+        try:
+            session.wait_notification(
+                "didChangeStatus", lambda s: s["kind"] == "Normal" and not s["message"], LOCAL_READY_S
+            )
+        except TimeoutError:
+            said = [s["message"] for s in session.notifications("didChangeStatus")]
+            raise NotReady(said[-1] if said else "no status") from None
+        times = type_file(session, file)
+        after = resident_mb(session)
     result = {
         "initialize_ms": round(statistics.median(initialize)),
         "rss_mb": round(statistics.median(memory), 1),
         "rss_after_typing_mb": round(after, 1),
         "requests": {kind: summary(values) for kind, values in times.items()},
     }
+    return result, times
+
+
+def main() -> int:
+    """Run the benchmark; exit status 1 if the local service did not get ready."""
+    parser = record.parser(__doc__)
+    parser.add_argument("--file", type=Path, default=UNSEEN, help="a source file of at least 300 characters")
+    parser.add_argument("--endpoint", default="local", help='URL of a service, or "local"')
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as home:
+        try:
+            result, times = measure(options.endpoint, options.file, Path(home))
+        except NotReady as error:
+            print(f"not measured: the service did not get ready: {error}", file=sys.stderr)
+            return 1
+        finally:
+            end_local_service(Path(home))
     print(f"start to initialize answer, median of {STARTS}: {result['initialize_ms']} ms")
     print(f"memory after initialize: {result['rss_mb']} MB, after typing: {result['rss_after_typing_mb']} MB")
     print(f"{'requests':<16}{'count':>7}{'p50 ms':>9}{'p95 ms':>9}")
