@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,25 @@ RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("torch", "numba", "triton", "transformers", "llama-cpp-python", "xllamacpp", "ctranslate2")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
 
-_LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # of others: nothing is measured yet
+LOOKED_S = 1.0
+
+_load_before: float | None = None
 
 
 def parser(about: str | None) -> argparse.ArgumentParser:
-    """Options of a benchmark, with the one that all of them have."""
+    """Options of a benchmark, with the one that all of them have. Takes a second to see what else runs."""
+    global _load_before
+    _load_before = _cores_busy(LOOKED_S)
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON file (default: %(default)s)")
     return made
+
+
+def need(*prepared: Path) -> None:
+    """Ends the benchmark with what to do where one of the `prepared` files and folders is missing."""
+    missing = [str(path) for path in prepared if not path.exists()]
+    if missing:
+        sys.exit(f'not measured: needs {" and ".join(missing)}; docs/performance.md, "Measure it yourself", says how')
 
 
 def write(benchmark: str, figures: dict[str, Any], folder: Path = RESULTS) -> Path:
@@ -58,8 +70,8 @@ def write(benchmark: str, figures: dict[str, Any], folder: Path = RESULTS) -> Pa
 
 
 def machine() -> dict[str, Any]:
-    """Processor, its instructions that matter here, cores that this process may use, memory in GiB, GPU, and the load
-    of others when the benchmark began."""
+    """Processor, its instructions that matter here, cores that this process may use, memory in GiB, GPU, and how many
+    cores were busy just before the benchmark began."""
     told: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -74,7 +86,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(pages / 2**30),
         "gpu": _gpu(),
-        "load_before": _LOAD_BEFORE,
+        "load_before": _load_before,
         "system": platform.platform(terse=True),
     }
 
@@ -89,13 +101,35 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Of the code that ran; "-dirty" where it differs from it. COMMIT says it where there is no repository."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=9"]
+    """Of the code that ran; "-dirty" where it differs from it. COMMIT says it where there is no repository. What
+    benchmarks write themselves does not count: results, and the pages that are made of them."""
     with contextlib.suppress(OSError):
-        done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.strip()
+        head = _git("rev-parse", "--short=9", "HEAD")
+        if head.returncode == 0:
+            changed = _git("diff-index", "--quiet", "HEAD", "--", ".", ":!tests/benchmarks/results", ":!docs")
+            return head.stdout.strip() + ("-dirty" if changed.returncode else "")
     return os.environ.get("COMMIT", "unknown")
+
+
+def _git(*command: str) -> subprocess.CompletedProcess[str]:
+    root = RESULTS.parents[2]
+    return subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
+
+
+def _cores_busy(seconds: float) -> float | None:
+    """How many cores work at anything, this sleeping process aside; None where /proc is missing. The system's own load
+    average would still hold the benchmark before."""
+
+    def busy() -> int:
+        user, nice, system, _, _, *others = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+        return user + nice + system + sum(others)
+
+    try:
+        before = busy()
+        time.sleep(seconds)
+        return (busy() - before) / os.sysconf("SC_CLK_TCK") / seconds
+    except OSError:
+        return None
 
 
 def _command() -> str:
