@@ -19,34 +19,13 @@ test: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode
 test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode .tools/editors/bin/emacs
 	$(BIN)/python -m pytest
 
-BENCH := $(BIN)/python -m tests.benchmarks
+# ten minutes on an idle machine with two cores
+bench: $(VENV)/dev.done $(VENV)/bench.done
+	@$(BIN)/python -m tests.benchmarks
 
-# meant for ten minutes on an idle machine with two cores
-bench: $(VENV)/dev.done
-	$(BENCH).bench_lsp --file tests/benchmarks/unseen.py
-	$(BENCH).bench_engine
-	$(BENCH).bench_peers --rounds 2
-	$(BENCH).bench_service --seconds 10
-	$(BIN)/python -m tools.figures
-
-# everything that runs without a GPU; from bench_quality on it needs .runs/data, see docs/train-your-own.md
-bench-full: $(VENV)/bench.done
-	$(BENCH).bench_lsp --file tests/benchmarks/unseen.py
-	$(BENCH).bench_lsp_peers --file tests/benchmarks/unseen.py
-	$(BENCH).bench_engine
-	$(BENCH).bench_speculation
-	$(BENCH).bench_peers
-	$(BENCH).bench_replay
-	$(BENCH).bench_service
-	$(BENCH).bench_overhead
-	$(BENCH).bench_quality --at 7874b30
-	$(BENCH).bench_confidence
-	$(BENCH).bench_drift
-	$(BENCH).bench_train
-	$(BENCH).bench_ddp
-	$(BENCH).bench_tokenizer
-	$(BENCH).bench_data
-	$(BIN)/python -m tools.figures
+# every table of the pages that needs no GPU: an hour; the later parts want prepared data, see docs/performance.md
+bench-full: $(VENV)/dev.done $(VENV)/bench.done
+	@$(BIN)/python -m tests.benchmarks --full
 
 # the pages as HTML in site/
 docs: $(VENV)/docs.done
@@ -109,10 +88,10 @@ $(VENV)/docs.done: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 	@touch $@
 
+# where that fails the benchmarks go on without the other engines and say so
 $(VENV)/bench.done: $(VENV)/dev.done
 	@echo "installing the other engines (llama.cpp is compiled for this processor: this takes some minutes)"
-	@$(PIP) --editable '.[bench]'
-	@touch $@
+	-@$(PIP) --editable '.[bench]' && touch $@
 
 # real editors for the end-to-end tests; where that fails the tests say what is missing, on CI they fail
 .tools/nvim/bin/nvim:

@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(".runs/data"))
     parser.add_argument("--model", default="nano")
     args = parser.parse_args()
+    record.need(args.data)
     tokenizer = Tokenizer.load(args.data / "tokenizer.tiktoken")
     pieces = windows(open_split(args.data, "heldout", tokenizer), tokenizer, 500, SEED)
     holes = line_holes(pieces, 350, SEED, whole_line=False) + line_holes(pieces, 100, SEED, whole_line=True)

@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--peak", type=float, default=790e12, help="measured FLOP/s of the GPU (default 790e12)")
     parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak that is reached (default 0.4)")
     args = parser.parse_args()
+    record.need(args.corpus, args.data)
     measured = measure(args.corpus, args.data)
     print("\n".join(data_table(measured, args.core_hour, args.tb_month)), end="\n\n")
     print("\n".join(train_table(args.peak, args.mfu, args.gpu_hour)), end="\n\n")

@@ -59,6 +59,7 @@ def main() -> None:
         return worker(args)
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("this needs two cores")
+    record.need(args.data)
     logs: dict[int, list[list[dict[str, Any]]]] = {1: [], 2: []}
     for _ in range(args.repeats):
         for processes, collected in logs.items():

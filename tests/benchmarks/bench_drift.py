@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=PIECES, help="held-out windows")
     parser.add_argument("--holes", type=int, default=HOLES, help="held-out lines")
     args = parser.parse_args()
+    record.need(args.data)
 
     source = open_source(args.model, args.data, args.recipe)
     held = HeldOut.open(args.data, source.tokenizer, args.pieces, args.holes)

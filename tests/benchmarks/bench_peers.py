@@ -7,6 +7,7 @@ Prints a table and writes a result.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -65,6 +66,9 @@ def main() -> None:
     }  # fmt: skip
     record.write("peers", figures, args.results)
     contestants[Ours.name].close()
+    missing = [f"{name} is {why}" for name, why in absent.items() if name not in args.without]
+    if missing:
+        sys.exit(f"not measured: {', '.join(missing)}; pip install --constraint constraints.txt -e '.[bench]'")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path(".runs/corpus"))
     parser.add_argument("--ranks", type=Path, help="folder for the ranks of gpt2 and cl100k (default: a temporary one)")
     args = parser.parse_args()
+    record.need(args.corpus)
     with tempfile.TemporaryDirectory() as scratch:
         ranks = args.ranks or Path(scratch)
         fill_cache(ranks)

@@ -88,7 +88,7 @@ def plain_loop(recipe: Recipe, data: Path, steps: int) -> dict[str, float]:
         optimizer.zero_grad(set_to_none=True)
         times.append(time.monotonic())
     rate = LAST * recipe.train.batch_tokens / (times[-1] - times[-1 - LAST])
-    return {"tokens_per_s": rate, "mfu": rate * model.flops_per_token(length) / peak, "last_loss": float(loss)}
+    return {"tokens_per_s": rate, "mfu": rate * model.flops_per_token(length) / peak, "last_loss": float(loss.detach())}
 
 
 def ours(recipe: Recipe, data: Path, threads: int) -> dict[str, float]:
@@ -107,6 +107,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.steps <= LAST:
         parser.error(f"--steps must be more than {LAST}: the first ones compile")
+    record.need(args.data)
     torch.set_num_threads(args.threads)
     recipe = load_recipe(args.recipe)
     shorter = {"total_tokens": args.steps * recipe.train.batch_tokens, "checkpoint_minutes": 1e9}
