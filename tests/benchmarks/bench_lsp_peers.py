@@ -1,6 +1,6 @@
 """The language server beside two simpler ways to do it, on the same keystrokes against the same service.
 
-    python -m tests.benchmarks.bench_lsp_peers --file tests/benchmarks/unseen.py [--keystrokes 150]
+    python -m tests.benchmarks.bench_lsp_peers [--file FILE] [--keystrokes 150]
 
 "every keystroke" asks at each keystroke and cancels the request before (as llm-ls does); "250 ms debounce" waits that
 long without typing and then looks into its cache and asks (as Tabby's agent does with a fixed debounce). All three send
@@ -33,8 +33,9 @@ from tests.benchmarks import record
 from tests.lsp_server.session import AUTOMATIC, RpcError, Session
 
 ROOT = Path(__file__).resolve().parents[2]
+UNSEEN = Path(__file__).with_name("unseen.py")
 MAX_TOKENS = 128
-COUNTERS = ("prompt_tokens", "prefix_cache_hits", "generation_tokens")
+COUNTERS = ("prompt_tokens", "prefix_cache_hits", "generation_tokens", "wasted_tokens")
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Outcome:
     times: list[float] = field(default_factory=list)
     requests: int = 0
     computed: int = 0
+    wasted: int = 0
 
 
 def trace_of(path: Path, keystrokes: int, pace: float) -> Trace:
@@ -151,7 +153,7 @@ def measured(url: str, run: Callable[[], Outcome]) -> Outcome:
     time.sleep(1.0)
     spent = {name: value - before[name] for name, value in counters(url).items()}
     outcome.computed = int(spent["prompt_tokens"] - spent["prefix_cache_hits"] + spent["generation_tokens"])
-    outcome.requests = int(spent["requests"])
+    outcome.requests, outcome.wasted = int(spent["requests"]), int(spent["wasted_tokens"])
     return outcome
 
 
@@ -161,6 +163,7 @@ def row_of(outcome: Outcome, keystrokes: int) -> dict[str, Any]:
     return {
         "requests": outcome.requests,
         "tokens computed": outcome.computed,
+        "of them for nobody": f"{outcome.wasted / max(outcome.computed, 1):.0%}",
         "shown per 100": round(100 * len(times) / keystrokes, 1),
         "p50 ms": round(statistics.median(times), 1) if times else None,
         "p95 ms": round(times[min(len(times) - 1, int(len(times) * 0.95))], 1) if times else None,
@@ -188,7 +191,7 @@ def serve() -> tuple[subprocess.Popen[bytes], str]:
 def main() -> int:
     """Run the benchmark."""
     parser = record.parser(__doc__)
-    parser.add_argument("--file", type=Path, required=True, help="a source file that the model has not seen")
+    parser.add_argument("--file", type=Path, default=UNSEEN, help="a source file that the model has not seen")
     parser.add_argument("--keystrokes", type=int, default=150)
     parser.add_argument("--pace", type=float, default=1.0, help="longer pauses, on a machine that is busy")
     options = parser.parse_args()
@@ -207,11 +210,11 @@ def main() -> int:
         finally:
             process.terminate()
             process.wait(20)
-    heads = ("requests", "tokens computed", "shown per 100", "p50 ms", "p95 ms")
+    heads = list(next(iter(rows.values())))
     print(f"{len(trace.typed)} keystrokes in {sum(trace.pauses):.0f} s")
-    print(f"{'client':<18}" + "".join(f"{head:>17}" for head in heads))
+    print(f"{'client':<18}" + "".join(f"{head:>20}" for head in heads))
     for name, row in rows.items():
-        print(f"{name:<18}" + "".join(f"{row[head]!s:>17}" for head in heads))
+        print(f"{name:<18}" + "".join(f"{row[head]!s:>20}" for head in heads))
     seconds = sum(trace.pauses)
     record.write("lsp-peers", {"keystrokes": len(trace.typed), "seconds": seconds, "clients": rows}, options.results)
     return 0
