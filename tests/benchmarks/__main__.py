@@ -34,26 +34,25 @@ class Part:
 SHORT = (
     Part("lsp", 1),
     Part("engine", 1),
-    Part("peers", 2, "--rounds 2"),
+    Part("peers", 3, "--rounds 2"),
     Part("service", 3, "--seconds 6"),
-    Part("replay", 2, "--requests 60"),
 )
 FULL = (
     Part("lsp", 1),
     Part("lsp_peers", 3),
     Part("engine", 1),
     Part("speculation", 1),
-    Part("peers", 3),
-    Part("replay", 3),
-    Part("service", 5),
+    Part("peers", 4),
+    Part("replay", 4),
+    Part("service", 6),
     Part("overhead", 2),
     Part("quality", 12),
     Part("confidence", 2),
-    Part("drift", 5),
+    Part("drift", 8, "--steps 20 --pieces 60 --holes 100"),
     Part("train", 5),
-    Part("ddp", 5),
-    Part("tokenizer", 5),
-    Part("data", 5),
+    Part("ddp", 3, "--steps 40 --repeats 1"),
+    Part("tokenizer", 3),
+    Part("data", 3),
 )
 
 

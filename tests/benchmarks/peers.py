@@ -137,6 +137,8 @@ class LlamaCpp:
         import llama_cpp
 
         self._c = c = llama_cpp
+        self._silence = c.llama_log_callback(lambda level, text, data: None)  # hundreds of lines; lives with us
+        c.llama_log_set(self._silence, None)
         quantized = gguf.with_suffix(".q8_0.gguf")
         if not quantized.exists():
             parameters = c.llama_model_quantize_default_params()
