@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "midfill-service")
     args = parser.parse_args()
-    write_weights(args.work)
+    write_weights(args.work, **SHAPE)
     rows: dict[str, dict[str, Any]] = {}
     kernels = {}
     print("| editors | server | goodput | p50 ms | p95 ms | p99 ms | wasted | refused |")

@@ -21,11 +21,13 @@ from deploy.cluster.processes import free_port
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("midfill", "llama.cpp")
 SHAPE = {"n_layer": 4, "n_head": 4, "n_embd": 256, "n_positions": 1024, "vocab_size": 16384}  # about nano's
+GGUF = "gpt2.q8_0.gguf"  # tests.benchmarks.peers names it so, too
 READY_S = 300
 
 
-def write_weights(folder: Path) -> None:
-    """`folder`/gpt2 in Hugging Face layout for ours, and the same as `folder`/gpt2.gguf in Q8_0 for llama.cpp."""
+def write_weights(folder: Path, **shape: int) -> None:
+    """`folder`/gpt2 in Hugging Face layout for ours, and the same as `folder`/gpt2.q8_0.gguf for llama.cpp; without
+    `shape` GPT-2's of 124 million weights."""
     import gguf
     import numpy as np
 
@@ -33,8 +35,8 @@ def write_weights(folder: Path) -> None:
     from tests.benchmarks.peers import write_gpt2
     from training.export.gguf_file import export_gguf
 
-    write_gpt2(folder / "gpt2", **SHAPE)
-    if (folder / "gpt2.gguf").exists():
+    write_gpt2(folder / "gpt2", **shape)
+    if (folder / GGUF).exists():
         return
     floats = folder / "float.gguf"
     floats.unlink(missing_ok=True)
@@ -58,14 +60,15 @@ def write_weights(folder: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    (folder / "partial.gguf").rename(folder / "gpt2.gguf")
+    floats.unlink()
+    (folder / "partial.gguf").rename(folder / GGUF)
 
 
 class Server:
     """One of NAMES as a process on a free port; ready when made. `system` is what it says of its kernels."""
 
     def __init__(self, name: str, folder: Path, threads: int, editors: int) -> None:
-        self.port = free_port()
+        self.name, self.port = name, free_port()
         told = map(str, (folder, self.port, threads, editors))
         command = [sys.executable, "-m", "tests.benchmarks.servers", name, *told]
         with (folder / f"{name}.log").open("w") as log:
@@ -128,7 +131,7 @@ def llama_cpp(folder: Path, port: str, threads: str, editors: str) -> None:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path, params.port = str(folder / "gpt2.gguf"), int(port)
+    params.model.path, params.port = str(folder / GGUF), int(port)
     params.n_parallel, params.n_ctx = int(editors), int(editors) * SHAPE["n_positions"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(threads)
     params.fit_params = False

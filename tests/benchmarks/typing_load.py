@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -77,33 +78,42 @@ class Editor:
 
     async def ask(self, count: bool = True) -> None:
         prompt = self._text[self._start : self._cursor]
-        fields = {"prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "stream": True, "session": self._session}
-        body = json.dumps(fields).encode()
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
-        head += "Content-Type: application/json\r\n\r\n"
-        asked, pieces, ended = time.perf_counter(), 0, False
-        outcome = self._outcome if count else Outcome()
-        outcome.asked += 1
-        writer = None
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            writer.write(head.encode() + body)
-            if b" 200 " not in await reader.readline():
-                outcome.refused += 1
+        await ask(self._port, prompt, self._session, self._outcome if count else Outcome())
+
+
+async def ask(port: int, prompt: str, session: str, outcome: Outcome) -> dict[str, Any]:
+    """Counts a streamed request of TOKENS tokens into `outcome`; its last event, empty where it was refused. Cancelling
+    it hangs up."""
+    fields = {"prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "stream": True, "session": session}
+    body = json.dumps(fields).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
+    asked, pieces, ended = time.perf_counter(), 0, False
+    last: dict[str, Any] = {}
+    outcome.asked += 1
+    writer = None
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode() + body)
+        if b" 200 " not in await reader.readline():
+            outcome.refused += 1
+            ended = True
+            return last
+        async for line in reader:
+            if line.startswith(b"data: [DONE]"):
                 ended = True
-                return
-            async for line in reader:
-                if line.startswith(b"data: [DONE]"):
-                    ended = True
-                    break
-                if line.startswith(b"data: {") and json.loads(line[6:])["choices"][0].get("text"):
+                break
+            if line.startswith(b"data: {"):
+                last = json.loads(line[6:])
+                if last["choices"][0].get("text"):
                     if not pieces:
                         outcome.first.append(time.perf_counter() - asked)
                     pieces += 1
-        except OSError:
-            outcome.refused += 1
-        finally:
-            outcome.pieces += pieces
-            outcome.wasted += 0 if ended else pieces
-            if writer is not None:
-                writer.close()
+    except OSError:
+        outcome.refused += 1
+    finally:
+        outcome.pieces += pieces
+        outcome.wasted += 0 if ended else pieces
+        if writer is not None:
+            writer.close()
+    return last

@@ -44,6 +44,12 @@ def ratios(newest: dict[str, Result]) -> list[Ratio]:
         (_, ours), *others = newest["replay"].figures["p50_ms"].items()
         for peer, theirs in others:
             add("replay", "124M, a completion while typing, p50 ms", peer, ours, theirs, False)
+        if over_http := newest["replay"].figures.get("http"):
+            every, (fewer, _) = [list(servers.values()) for servers in over_http["ways"].values()]
+            add("replay", "124M, keystrokes replayed over HTTP, s", "llama.cpp's server, each keystroke asked",
+                every[0]["total_s"], every[1]["total_s"], False)  # fmt: skip
+            add("replay", "124M, keystrokes replayed as our language server asks, s",
+                "llama.cpp's server, each keystroke asked", fewer["total_s"], every[1]["total_s"], False)  # fmt: skip
     if "service" in newest:
         for editors, servers in newest["service"].figures["editors"].items():
             (_, mine), *rest = servers.items()

@@ -107,7 +107,37 @@ def replay(f: Figures) -> str:
         )
     rows.append(["newly prefilled tokens a request, median", None, None, number(f["fresh_tokens_p50"])])
     rows.append(["prompt tokens found in the prefix cache", None, None, f"{f['prefix_hit_percent']:.1f} %"])
-    return table(["124M", "faster than llama.cpp", "llama.cpp Q8_0", "ours"], rows)
+    engines = table(["124M", "faster than llama.cpp", "llama.cpp Q8_0", "ours"], rows)
+    return f"{engines}\n\n{_over_http(f['http'])}" if "http" in f else engines
+
+
+def _over_http(f: Figures) -> str:
+    (every, _), (ours_asked, _) = f["requests"].items()
+    rows: list[list[object]] = []
+
+    def add(title: str, mine: float, theirs: float | None = None) -> None:
+        rows.append([title, times(theirs / mine if theirs else None), number(theirs), number(mine)])
+
+    mine, theirs = f["ways"][every].values()
+    fewer, _ = f["ways"][ours_asked].values()
+    add("the whole replay, ours asked as its language server does, theirs at each keystroke, s",
+        fewer["total_s"], theirs["total_s"])  # fmt: skip
+    for way, servers in f["ways"].items():
+        add(f"asked {way}: {f['requests'][way]} requests, s", *(one["total_s"] for one in servers.values()))
+    add("p50 a completion, ms", mine["p50_ms"], theirs["p50_ms"])
+    found: list[list[object]] = [
+        ["newly prefilled tokens a request, median", *(number(one["fresh_tokens_p50"]) for one in (theirs, mine))],
+        ["prompt tokens found in the prefix cache", *(f"{one['prefix_hit_percent']:.1f} %" for one in (theirs, mine))],
+    ]
+    for key, title in (
+        ("goodput", "typed at human speed: first token within 100 ms"),
+        ("wasted", "typed at human speed: tokens received for a request that was then given up"),
+    ):
+        found.append([title, *(f"{f['typed'][name][key]:.0%}" for name in reversed(f["typed"]))])
+    nobody = f["typed"]["midfill"]["nobody"]
+    found.append(["typed at human speed: tokens that the service computed for nobody", None, f"{nobody:.0%}"])
+    rows += [[title, None, *cells] for title, *cells in found]
+    return table(["124M over HTTP", "faster than llama.cpp's server", "llama.cpp's server", "ours"], rows)
 
 
 def service(f: Figures) -> str:
@@ -166,9 +196,21 @@ def ddp(f: Figures) -> str:
 
 
 def quality(f: Figures) -> str:
-    names = list(f["models"])
-    rows = [[row, *(_figure(row, f["models"][name]["figures"].get(row)) for name in names)] for row in f["rows"]]
-    return table(["held-out packages", *names], rows)
+    models = f["models"]
+    rows: list[list[object]] = []
+    for key, label in f["labels"].items():
+        rows.append([label, *(_interval(key, one["figures"].get(key)) for one in models.values())])
+    seen = [f"{one['tokens_seen'] / 1e6:.1f} million" if one["tokens_seen"] else None for one in models.values()]
+    return table(["held-out packages, as served", *models], [*rows, ["tokens seen", *seen]])
+
+
+def _interval(key: str, figure: Sequence[float] | None) -> str | None:
+    """A value with where it is between with 95 % certainty."""
+    if figure is None:
+        return None
+    plain = key.startswith("bits") or key == "chars_saved"
+    value, low, high = (f"{one:.3f}" if plain else f"{100 * one:.1f} %" for one in figure)
+    return f"{value} ({low} to {high})"
 
 
 def versions(f: Figures) -> str:
