@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="another model directory to measure")
     parser.add_argument("--tokens", type=float, help="that n-grams are counted on (default: what the model has seen)")
     parser.add_argument("--holes", type=int, default=150, help="places of a kind to fill in (default 150)")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="more do not pay for so small a model")
     args = parser.parse_args()
     record.need(args.data)
     torch.set_num_threads(args.threads)
