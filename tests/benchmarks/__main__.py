@@ -1,6 +1,6 @@
 """Benchmarks one after the other, each a process of its own, and then the pages' tables of what they wrote.
 
-    python -m tests.benchmarks [--full] [--only NAME ...]
+    python -m tests.benchmarks [--full | --only NAME ...]
 
 One that lacks something, fails or hangs does not stop the others: the run ends with a list of what was not measured,
 and with status 1 where that is not empty.
@@ -36,6 +36,7 @@ SHORT = (
     Part("engine", 1),
     Part("peers", 3, "--rounds 2"),
     Part("service", 3, "--seconds 6"),
+    Part("replay", 2, "--requests 50 --seconds 8"),
 )
 FULL = (
     Part("lsp", 1),
@@ -60,10 +61,17 @@ def measure(part: Part, results: str) -> tuple[float, str]:
     """Runs the part; seconds, and why it did not measure all that it should, empty if it did."""
     options = [*shlex.split(part.options), "--results", results]
     command = [sys.executable, "-m", f"tests.benchmarks.bench_{part.name}", *options]
-    print(f"\n== {shlex.join(command[1:-2])}", flush=True)
-    began, limit, told = time.monotonic(), 60 * (3 * part.minutes + 5), ""
+    return run(command, shlex.join(command[1:-2]), 3 * part.minutes + 5)
+
+
+def run(command: list[str], title: str, minutes: float) -> tuple[float, str]:
+    """As `measure`, of any command that may take so many minutes; its last word on stderr is why it failed."""
+    print(f"\n== {title}", flush=True)
+    began, limit, told = time.monotonic(), 60 * minutes, ""
     # a group of its own, so that what it has started ends with it
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+    )
     assert process.stderr is not None
     timer = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
     timer.start()
@@ -86,13 +94,13 @@ def measure(part: Part, results: str) -> tuple[float, str]:
 def main() -> int:
     parser = record.parser(__doc__)
     parser.add_argument("--full", action="store_true", help="all that need no GPU, not only the short ones")
-    names = sorted({part.name for part in SHORT + FULL})
-    parser.add_argument("--only", action="append", choices=names, help="this one; may be given several times")
+    names = [part.name for part in FULL]
+    parser.add_argument("--only", action="append", choices=names, help="of all, this one; may be given several times")
     args = parser.parse_args()
-    parts = [part for part in (FULL if args.full else SHORT) if not args.only or part.name in args.only]
+    parts = [part for part in FULL if part.name in args.only] if args.only else FULL if args.full else SHORT
     outcomes = {part.name: measure(part, str(args.results.resolve())) for part in parts}
     if args.results == record.RESULTS:
-        subprocess.run([sys.executable, "-m", "tools.figures"], cwd=ROOT, check=True)
+        outcomes["the pages' tables"] = run([sys.executable, "-m", "tools.figures"], "-m tools.figures", 5)
     print("\n| benchmark | minutes | not measured |\n|---|---|---|")
     for name, (seconds, problem) in outcomes.items():
         print(f"| {name} | {seconds / 60:.1f} | {problem} |")
