@@ -89,6 +89,10 @@ def ratios(newest: dict[str, Result]) -> list[Ratio]:
     if "ddp" in newest:
         rates = newest["ddp"].figures["tokens_per_s"]
         add("ddp", "training on two cores, tokens/s", "one core", rates["2"], rates["1"], True)
+    if "quality" in newest:
+        bits = {name: one["figures"]["bits_per_byte"][0] for name, one in newest["quality"].figures["models"].items()}
+        for name in ("4-grams", *(name for name in bits if name.startswith("nano of"))):
+            add("quality", "nano, bits per byte of held-out packages", name, bits["nano"], bits[name], False)
     if "gpu" in newest:
         for name, row in newest["gpu"].figures["rows"].items():
             for twin, title in (("compiled_twin_ms", "torch.compile"), ("transformers_ms", "transformers")):
