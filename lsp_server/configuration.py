@@ -35,7 +35,9 @@ class Configuration:
 
     def take_folders(self, sections: Mapping[str, object]) -> None:
         """The settings of each folder, by its URI."""
-        self._of_folders = {file_of(uri): config.flatten(section) for uri, section in sections.items()}
+        self._of_folders = {
+            file_of(uri): config.of_folder(config.flatten(section)) for uri, section in sections.items()
+        }
 
     def resolve(self) -> Settings:
         """Put to use what was taken; the settings where no folder has its own."""

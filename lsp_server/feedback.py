@@ -39,41 +39,39 @@ class _Offer:
 
 @dataclass
 class _Told:
-    """What was reported of a completion."""
+    """What was reported of a completion, and which document it was for."""
 
+    uri: str = ""
     shown: bool = False
     ended: bool = False
-    wanted: bool = True
 
 
 class Feedback:
     """Fire and forget: a report that fails is dropped. `client` returns the present client, or None; `text_of` the
-    text of an open document, or None."""
+    text of an open document, or None; `wanted` whether the settings for a document allow reports."""
 
     def __init__(
         self,
         client: Callable[[], ServiceClient | None],
         text_of: Callable[[str], str | None],
+        wanted: Callable[[str], bool],
         persisted_s: float = PERSISTED_S,
     ) -> None:
-        self.enabled = True
         self.client_tells = False
         self._client = client
         self._text_of = text_of
+        self._wanted = wanted
         self._persisted_s = persisted_s
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._offer: _Offer | None = None
         self._seen: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def offered(
-        self, completion_id: str, request: Snapshot, given: str, text: str, replaces: int, wanted: bool = True
-    ) -> None:
-        """`text` was handed to the editor last, at the cursor of `request` after `given` was typed there. `wanted` is
-        whether the settings for that document allow reports."""
+    def offered(self, completion_id: str, request: Snapshot, given: str, text: str, replaces: int) -> None:
+        """`text` was handed to the editor last, at the cursor of `request` after `given` was typed there."""
         told = self._of(completion_id)
         if told is not None:
-            told.wanted = wanted
+            told.uri = request.uri
         offer = self._offer
         if offer is not None and offer.completion_id != completion_id and offer.request.uri == request.uri:
             self._dismissed(offer)
@@ -179,7 +177,7 @@ class Feedback:
     def _report(self, completion_id: str, event: str, characters: int | None = None) -> None:
         client = self._client()
         told = self._of(completion_id)
-        if client is None or told is None or not (self.enabled and told.wanted):
+        if client is None or told is None or not self._wanted(told.uri):
             return
         task = asyncio.ensure_future(self._post(client, completion_id, event, characters))
         self._tasks.add(task)

@@ -34,6 +34,7 @@ class Readiness:
         self._completer = completer
         self._settings_of = settings_of
         self._measured: ServiceClient | None = None
+        self._length: int | None = None
         self._task: asyncio.Task[None] | None = None
 
     def ensure(self, uri: str) -> None:
@@ -58,12 +59,13 @@ class Readiness:
         client, settings = self._connection.client, self._settings_of(uri)
         if client is not None and client is not self._measured:
             try:
-                length = await client.context_length()
+                self._length = await client.context_length()
             except ServiceFault as fault:
                 log.debug("the model's context length is not known: %s", fault)
                 return
             self._measured = client
-            self._completer.budget = budget_for(length, settings.max_tokens)
+        if self._measured is not None:
+            self._completer.budget = budget_for(self._length, settings.max_tokens)
             self._gatherer.budget_chars = self._completer.budget.context
         if settings.context_enable:
             await self._gatherer.prepare(uri)

@@ -71,7 +71,9 @@ class MidfillServer(LanguageServer):
         )
         self.readiness = Readiness(self.connection, self.gatherer, self.completer, self.configuration.of)
         self._idle = Idle(_IDLE_S, self.readiness.get_ready)
-        self.feedback = Feedback(lambda: self.connection.client, self.text_of)
+        self.feedback = Feedback(
+            lambda: self.connection.client, self.text_of, lambda uri: self.configuration.of(uri).feedback
+        )
         choices = Choices(self.connection, self.completer, self.journal, self.configuration.of)
         self.suggestions = Suggestions(
             self.completer,
@@ -156,7 +158,6 @@ class MidfillServer(LanguageServer):
             log.warning("%s", problem)
             self.window_log_message(types.LogMessageParams(types.MessageType.Warning, problem))
         self.completer.reconfigured()
-        self.feedback.enabled = settings.feedback
         self.suggestions.show_state()
         await self.connection.apply(settings)
 

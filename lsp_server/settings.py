@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 LOCAL = "local"
 
 # Who may set it. What names a program, a key or a proxy is the user's alone ("machine"): a repository that one opens
-# must not run anything or redirect code. "resource" may differ from folder to folder.
+# must not run anything or redirect code. "resource" may differ from folder to folder; the server asks for these by
+# document, and takes the others from no folder ("window").
 MACHINE, WINDOW, RESOURCE = "machine", "window", "resource"
 
 
@@ -132,6 +133,7 @@ class Settings:
         "loaded, or slower than you type.",
         minimum=0,
         maximum=5000,
+        scope=RESOURCE,
     )
     show_delay_ms: int = _setting(
         "showDelayMs",
@@ -156,8 +158,11 @@ class Settings:
         "auto",
         "Complete the rest of the line, a whole block, or decide by the place of the cursor.",
         enum=("auto", "line", "block"),
+        scope=RESOURCE,
     )
-    max_lines: int = _setting("maxLines", "integer", 12, "Longest completion shown, in lines.", minimum=1, maximum=200)
+    max_lines: int = _setting(
+        "maxLines", "integer", 12, "Longest completion shown, in lines.", minimum=1, maximum=200, scope=RESOURCE
+    )
     max_tokens: int = _setting(
         "maxTokens",
         "integer",
@@ -165,6 +170,7 @@ class Settings:
         "Most tokens the service may generate for one completion.",
         minimum=1,
         maximum=512,
+        scope=RESOURCE,
     )
     min_confidence: int = _setting(
         "minConfidence",
@@ -174,26 +180,34 @@ class Settings:
         "0 shows them all, and so does asking by hand.",
         minimum=0,
         maximum=100,
+        scope=RESOURCE,
     )
     ask_ahead: bool = _setting(
         "askAhead",
         "boolean",
         True,
         "While a completion is displayed, ask for what comes after it, unless the service is busy.",
+        scope=RESOURCE,
     )
-    complete_comments: bool = _setting("completeComments", "boolean", True, "Show completions in comments.")
-    complete_strings: bool = _setting("completeStrings", "boolean", True, "Show completions in strings.")
+    complete_comments: bool = _setting(
+        "completeComments", "boolean", True, "Show completions in comments.", scope=RESOURCE
+    )
+    complete_strings: bool = _setting(
+        "completeStrings", "boolean", True, "Show completions in strings.", scope=RESOURCE
+    )
     feedback: bool = _setting(
         "feedback",
         "boolean",
         True,
         "Tell the service what became of completions: ids and numbers of characters, never code.",
+        scope=RESOURCE,
     )
     context_enable: bool = _setting(
         "context.enable",
         "boolean",
         True,
         "Send parts of other open files, recent edits and signatures of imported names along.",
+        scope=RESOURCE,
     )
     min_characters: int = _setting(
         "minCharacters",
@@ -292,6 +306,13 @@ def _leaves(section: Mapping[Any, Any], above: str) -> Iterator[tuple[str, Any]]
             yield from _leaves(value, f"{name}.")
         else:
             yield name, value
+
+
+def of_folder(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder may decide for itself of its section, into which editors put all that is in effect there; unknown
+    keys stay, for `parse` to name them."""
+    scopes = {f.metadata["key"]: f.metadata["scope"] for f in fields(Settings)}
+    return {key: value for key, value in section.items() if scopes.get(key, RESOURCE) == RESOURCE}
 
 
 def parse(raw: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Settings, list[str]]:

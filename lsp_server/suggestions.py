@@ -64,7 +64,7 @@ class Suggestions:
         self._quiet.shown(request.uri, answers[0].completion_id if answers else "")
         if answers and (typed := self._typed(request)) is not None:
             first = answers[0]
-            self._feedback.offered(first.completion_id, request, typed, first.text, first.replaces, settings.feedback)
+            self._feedback.offered(first.completion_id, request, typed, first.text, first.replaces)
             if not self._feedback.client_tells:
                 self._completer.displayed(first.completion_id)
         return answers

@@ -130,7 +130,7 @@ class Reports:
 @pytest.mark.parametrize(("later", "persisted"), [("x = total\ny = 2\n", True), ("x = 1\n", False), (None, False)])
 async def test_what_is_still_there_later_has_persisted(later: str | None, persisted: bool) -> None:
     reports = Reports()
-    feedback = Feedback(lambda: reports, lambda uri: later, persisted_s=0.01)  # type: ignore[arg-type, return-value]
+    feedback = Feedback(lambda: reports, lambda uri: later, lambda uri: True, persisted_s=0.01)  # type: ignore[arg-type, return-value]
     request = Snapshot("u", 1, "python", "f.py", "f.py", "x = ", "\n")
     feedback.offered("cmpl-1", request, "", "total\ny = 2", 0)
     feedback.changed("u", "x = total\ny = 2\n")

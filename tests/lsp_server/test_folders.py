@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lsp_server.configuration import Configuration
+from lsp_server.settings import describe
 from tests.lsp_server.context.test_context import INVOICE, MAIN, Project
 from tests.lsp_server.scripted_service import Reply, ScriptedService
 from tests.lsp_server.session import AUTOMATIC, Session
@@ -18,6 +22,7 @@ CAPABILITIES = {
     "workspace": {"configuration": True, "workspaceFolders": True},
     "textDocument": {"inlineCompletion": {"dynamicRegistration": False}},
 }
+PACKAGE_JSON = Path(__file__).parents[2] / "editors" / "vscode" / "package.json"
 Start = Callable[..., Session]
 
 
@@ -120,10 +125,11 @@ def test_files_of_another_folder_are_context_only_as_that_folder_allows(
     assert [file["path"] for file in sent] == ["orders.py"]
 
 
+@pytest.mark.parametrize("common", [True, False])
 def test_reports_are_sent_only_where_that_is_wanted(
-    start: Start, folders: tuple[Path, Path], service: ScriptedService
+    start: Start, folders: tuple[Path, Path], service: ScriptedService, common: bool
 ) -> None:
-    session = start({"feedback": False}, {"feedback": True})
+    session = start({"feedback": False}, {"feedback": True}, feedback=common)
     ids = []
     for folder in folders:
         [item] = session.complete(opened(session, folder), 1, 4)
@@ -134,6 +140,88 @@ def test_reports_are_sent_only_where_that_is_wanted(
     session.command("midfill.accepted", ids[1])
     service.wait(lambda: len(service.events) == 2)
     assert {event["completion_id"] for event in service.events} == {ids[1]}
+
+
+# Per setting, a value with which nothing is shown there, and where: by default something is.
+HIDING: dict[str, tuple[Any, str]] = {
+    "enable": (False, "x = "),
+    "trigger": ("manual", "x = "),
+    "showDelayMs": (10_000, "x = "),
+    "debounceMs": (5000, "x = "),
+    "minConfidence": (95, "x = "),
+    "minCharacters": (5, "x = "),
+    "completeComments": (False, "x = 1  # the "),
+    "completeStrings": (False, 'x = "'),
+    "leadingWhitespace": (False, "if x:\n    "),
+    "disabledLanguages": (["python"], "x = "),
+    "disabledGlobs": (["*.py"], "x = "),
+}
+# By what is asked of the service: the tests above.
+ASKING = {"mode", "maxTokens", "maxLines", "askAhead", "feedback", "context.enable"}
+
+
+@pytest.fixture(scope="module")
+def hiding(server_env: dict[str, str]) -> Iterator[Callable[..., Session]]:
+    """Changes the settings of the folder `/one` in a running server, whose other folder is `/two`."""
+    of_one: dict[str, Any] = {}
+    service = ScriptedService()
+    with Session.start(env=server_env) as session:
+        session.answers["workspace/configuration"] = lambda params: [
+            {"endpoint": service.url, "debounceMs": 0, **(of_one if item.get("scopeUri") == "file:///one" else {})}
+            for item in params["items"]
+        ]
+        initialize(session, ["file:///one", "file:///two"])
+
+        def change(**settings: Any) -> Session:
+            of_one.clear()
+            of_one.update(settings)
+            session.messages.clear()
+            session.notify("workspace/didChangeConfiguration", {"settings": None})
+            session.wait_notification("workspace/configuration")
+            session.command("midfill.doctor")
+            return session
+
+        yield change
+    service.stop()
+
+
+@pytest.mark.parametrize("key", HIDING)
+def test_a_setting_of_one_folder_hides_nothing_in_the_other(hiding: Callable[..., Session], key: str) -> None:
+    value, text = HIDING[key]
+    session = hiding(**{key: value})
+    at = text.count("\n"), len(text.rpartition("\n")[2])
+    one, two = (opened(session, Path(folder), text + "\n", f"{key}.py") for folder in ("/one", "/two"))
+    hidden = session.ask(one, *at, AUTOMATIC)
+    assert texts(session, session.ask(two, *at, AUTOMATIC)) == ["pass"]
+    with suppress(TimeoutError):  # those that wait for a pause do so still
+        assert session.wait(hidden, timeout=1)["items"] == []
+
+
+def test_other_files_are_sent_along_only_where_that_is_wanted(
+    start: Start, folders: tuple[Path, Path], service: ScriptedService
+) -> None:
+    service.context_length = 8192
+    session = start({"context.enable": False}, {})
+    one, two = (Project(folder, session, service) for folder in folders)
+    for project in (one, two):
+        project.open("invoices.py", INVOICE)
+    assert one.context_at_end(one.open("main.py", MAIN), MAIN) == []
+    assert two.context_at_end(two.open("main.py", MAIN), MAIN) != []
+
+
+@pytest.mark.parametrize("row", describe(), ids=lambda row: row["key"])
+def test_a_folder_decides_what_vscode_lets_it_decide_and_nothing_else(row: dict[str, Any]) -> None:
+    key = row["key"].removeprefix("midfill.")
+    declared = json.loads(PACKAGE_JSON.read_text())["contributes"]["configuration"]["properties"].get(row["key"], {})
+    in_vscode = declared.get("scope") in ("resource", "language-overridable")
+    assert in_vscode == (key in HIDING or key in ASKING), "a test for it belongs into this file"
+    other = {"boolean": not row["default"], "integer": row.get("maximum"), "array": ["x"], "string": "http://x"}
+    values = {key: row["enum"][-1] if "enum" in row else other[row["type"]]}
+    configuration = Configuration({})
+    configuration.take_folders({"file:///one": values})
+    configuration.resolve()
+    differs = configuration.of("file:///one/a.py") != configuration.of("file:///two/a.py")
+    assert differs == in_vscode
 
 
 def test_wrong_settings_of_a_folder_are_named_with_it(
