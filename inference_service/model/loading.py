@@ -7,11 +7,19 @@ from pathlib import Path
 
 from inference_service.model import directory, huggingface
 from inference_service.model.directory import LoadedModel
+from inference_service.model.location import BadModel
 
 
 def load(path: Path) -> LoadedModel:
     """Read and check it. Raises BadModel."""
-    return huggingface.load(path) if is_huggingface(path) else directory.load(path)
+    if is_huggingface(path):
+        return huggingface.load(path)
+    if not (path / "manifest.json").exists():
+        raise BadModel(
+            f"{path} is no complete model directory: manifest.json is missing, and there is no config.json that names "
+            "the model_type of a Hugging Face checkpoint"
+        )
+    return directory.load(path)
 
 
 def is_huggingface(path: Path) -> bool:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.inference_service.model.huggingface.small_models import random_model, save
 from tests.training.small_data import write_small_data
 from training.__main__ import main
 
@@ -65,6 +66,13 @@ def test_an_evaluation_is_a_table_and_a_file(evaluate, tiny_model_dir, small, tm
     assert 2 < figures["figures"]["bits_per_byte"]["value"] < 8
     assert figures["tokens_per_s"] > 0
     assert set(figures["figures"]) >= {"exact_match_multi_line", "exact_match_random_span", "parses", "chars_saved"}
+
+
+def test_a_checkpoint_of_another_family_is_compared_with_one_of_ours(evaluate, tiny_model_dir, small, tmp_path):
+    checkpoint = save(random_model("gpt2"), "gpt2", tmp_path / "gpt2")
+    table = evaluate("--compare", tiny_model_dir, checkpoint, "--data", small, "--holes", "5")
+    assert "| single-line exact match, rest of a line | " in table
+    assert "fill in the middle" not in table, "this one was not trained to"
 
 
 def test_a_comparison_of_a_model_with_itself_finds_no_difference(evaluate, tiny_model_dir, small, tmp_path):

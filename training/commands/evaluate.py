@@ -21,7 +21,9 @@ def add(stages: Stages) -> None:
         "measure a model directory on held-out packages, or run a benchmark file",
         "nano --data .runs/data --json nano.json",
     )
-    parser.add_argument("model", nargs="?", help="model directory, or the name of a bundled one")
+    parser.add_argument(
+        "model", nargs="?", help="model directory, ours or in Hugging Face layout, or the name of a bundled one"
+    )
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="measure two models on the same code instead")
     data_option(parser)
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1, enough for small models)")
@@ -118,11 +120,15 @@ def _benchmark(args: argparse.Namespace) -> None:
 
 
 def _load(name: str) -> tuple[LoadedModel, GPT]:
-    from inference_service.model import directory
+    """A model with the int8 weights that are served."""
+    from inference_service.model import loading
     from inference_service.model.location import resolve
+    from inference_service.model.quantize import round_to_int8
 
-    loaded = directory.load(resolve(name))
-    return loaded, loaded.build_float()
+    loaded = loading.load(resolve(name))
+    model = loaded.build_float()
+    round_to_int8(model, loaded.int8)
+    return loaded, model
 
 
 def _described(loaded: LoadedModel) -> dict[str, str]:
