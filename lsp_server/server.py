@@ -86,6 +86,7 @@ class MidfillServer(LanguageServer):
             self.journal,
             lambda: self.folders,
             self.text_of,
+            self.language_of,
         )
         self.knows_inline = False
 
@@ -112,6 +113,11 @@ class MidfillServer(LanguageServer):
         document = self.mirror.open_document(uri)
         return None if document is None else document.source
 
+    def language_of(self, uri: str) -> str | None:
+        """The language identifier of an open document."""
+        document = self.mirror.open_document(uri)
+        return None if document is None else document.language_id
+
     def changed(self, uri: str, line: int) -> None:
         """A document was edited around `line`."""
         document = self.mirror.open_document(uri)
@@ -133,6 +139,7 @@ class MidfillServer(LanguageServer):
         self.completer.closed(uri)
         self.gatherer.closed(uri)
         self.quiet.closed(uri)
+        self.suggestions.closed(uri)
 
     def snapshot(self, document: Document, position: types.Position) -> Snapshot:
         """The document as it is now, with the notebook around it."""
@@ -220,6 +227,7 @@ def _documents(server: MidfillServer) -> None:
         uri = params.text_document.uri
         # Ignore files are read now, so that the first request need not wait for them.
         server.rules.file_refusal(uri, server.folders, server.configuration.of(uri))
+        server.suggestions.opened(uri)
         server.used(uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)

@@ -21,7 +21,8 @@ from lsp_server.status import Status
 class Suggestions:
     """Safety, switches and quiet controls before a request, and the feedback after it.
 
-    `folders()` are the workspace's roots, as paths; `text_of(uri)` the text of an open document, or None.
+    `folders()` are the workspace's roots, as paths; `text_of(uri)` the text of an open document, or None, and
+    `language_of(uri)` its language.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Suggestions:
         journal: Journal,
         folders: Callable[[], list[str]],
         text_of: Callable[[str], str | None],
+        language_of: Callable[[str], str | None],
     ) -> None:
         self._completer = completer
         self._by_hand = choices
@@ -47,11 +49,15 @@ class Suggestions:
         self._journal = journal
         self._folders = folders
         self._text_of = text_of
+        self._language_of = language_of
+        self._looked_at = ""
+        self._focus_is_told = False
 
     async def complete(self, request: Snapshot, arrived: float, by_hand: bool) -> tuple[Answer, ...]:
         """The completions for `request`, of which there are several only by hand; none if there is nothing to show."""
         settings = self._configuration.of(request.uri)
         refusal = self._rules.refusal(request, self._folders(), settings)
+        self._looked_at = request.uri
         self._status.pause(refusal or self._state(settings) or gates.language_off(request.language, settings))
         if refusal:
             # What it asked for while it was allowed must not be asked again either.
@@ -89,13 +95,30 @@ class Suggestions:
         return None if source is None else request.between(source)
 
     def focused(self, uri: str) -> None:
-        """The user looks at that document now: tell whether it is one that is never sent."""
-        settings = self._configuration.of(uri)
-        self._status.pause(self._rules.file_refusal(uri, self._folders(), settings) or self._state(settings))
+        """The user looks at that document now: tell whether nothing is ever completed there."""
+        self._looked_at, self._focus_is_told = uri, True
+        self.show_state()
+
+    def opened(self, uri: str) -> None:
+        """A document was opened. Whoever tells the focus may open others behind it, and before or after that."""
+        if not self._focus_is_told:
+            self._looked_at = uri
+        if uri == self._looked_at:
+            self.show_state()
+
+    def closed(self, uri: str) -> None:
+        """A document was closed: what holds there is of no interest any more."""
+        if uri == self._looked_at:
+            self._looked_at = ""
+            self.show_state()
 
     def show_state(self) -> None:
-        """Tell whether completions are off altogether, or paused."""
-        self._status.pause(self._state(self._configuration.settings))
+        """Tell whether completions are off where the user looks, or paused."""
+        uri = self._looked_at
+        settings, language = self._configuration.of(uri), self._language_of(uri)
+        refusal = self._rules.file_refusal(uri, self._folders(), settings) if uri else None
+        language_off = gates.language_off(language, settings) if language else None
+        self._status.pause(refusal or self._state(settings) or language_off)
 
     def may_send(self, file: str) -> bool:
         """Whether anything of a file may leave the machine, as context of another: by the settings of its folder."""

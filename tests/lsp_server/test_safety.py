@@ -10,6 +10,8 @@ from lsp_server.documents import Document, Snapshot, snapshot
 from lsp_server.safety import LARGEST_CHARS, FileRules
 from lsp_server.settings import Settings
 from tests.lsp_server.conftest import Editor
+from tests.lsp_server.scripted_service import ScriptedService
+from tests.lsp_server.session import Session
 from tests.lsp_server.test_cache import Clock
 
 
@@ -129,3 +131,49 @@ def test_focus_alone_tells(editor: Editor) -> None:
     editor.session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Inactive")
     editor.session.notify("textDocument/didFocus", {"textDocument": {"uri": "file:///project/a.py"}})
     editor.session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Normal")
+
+
+def test_the_state_is_that_of_the_file_that_is_looked_at(server_env: dict[str, str], service: ScriptedService) -> None:
+    """In an editor that tells the focus, before or after it opens the file."""
+
+    def focus(uri: str) -> None:
+        session.notify("textDocument/didFocus", {"textDocument": {"uri": uri}})
+
+    def state() -> str:
+        session.command("midfill.showLog")  # answers come in order
+        return str(session.notifications("didChangeStatus")[-1]["kind"])
+
+    notes, code, key = (f"file:///project/{name}" for name in ("a.md", "a.py", "tls.key"))
+    with Session.start(env=server_env) as session:
+        session.initialize(endpoint=service.url, disabledLanguages=["markdown"])
+        focus(notes)
+        assert state() == "Normal", "its language is not known yet"
+        session.open(notes, "", "markdown")
+        assert state() == "Inactive"
+        session.open(code, "")
+        assert state() == "Inactive", "it was opened behind the other"
+        focus(code)
+        assert state() == "Normal"
+        focus(notes)
+        assert state() == "Inactive"
+        session.configure(endpoint=service.url, disabledLanguages=[])
+        assert state() == "Normal"
+        session.configure(endpoint=service.url, disabledLanguages=["*"])
+        assert state() == "Inactive"
+        session.notify("textDocument/didClose", {"textDocument": {"uri": notes}})
+        assert state() == "Normal"
+        session.open(key, "")
+        focus(key)
+        assert state() == "Inactive"
+
+
+def test_where_no_focus_is_told_the_file_opened_last_counts(
+    server_env: dict[str, str], service: ScriptedService
+) -> None:
+    with Session.start(env=server_env) as session:
+        session.initialize(endpoint=service.url, disabledLanguages=["markdown"])
+        session.open("file:///project/a.md", "", "markdown")
+        session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Inactive")
+        session.messages.clear()
+        session.open("file:///project/a.py", "")
+        session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Normal")
