@@ -22,7 +22,7 @@ def add(stages: Stages) -> None:
         "nano --data .runs/data --json nano.json",
     )
     parser.add_argument(
-        "model", nargs="?", help="model directory, ours or in Hugging Face layout, or the name of a bundled one"
+        "model", nargs="?", help="model directory, ours or in Hugging Face layout, or name of a bundled model"
     )
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="measure two models on the same code instead")
     data_option(parser)
