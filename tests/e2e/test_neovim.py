@@ -20,6 +20,18 @@ KEYS = {
     "prev": "<F6>",
 }
 ADD = "def add(a, b):\n    return a + b\n"
+# Notes the editor's own requests for completions from now on.
+COUNT_REQUESTS = """
+_G.asked = {}
+vim.api.nvim_create_autocmd("LspRequest", {
+  callback = function(event)
+    local request = event.data.request
+    if request.type == "pending" and request.method == "textDocument/inlineCompletion" then
+      table.insert(_G.asked, event.data.request_id)
+    end
+  end,
+})
+"""
 BLOCK = "def sign(x):\n    if x < 0:\n        return -1\n    return 1\n"
 
 
@@ -78,6 +90,22 @@ def test_typing_through_needs_no_new_request(editor: Editor, service: Prompter, 
     editor.keys("urn")
     assert editor.ghost_within(1.0) == {" a + b"}
     assert len(service.requests) == asked
+
+
+def test_the_next_line_is_there_as_soon_as_enter_is_pressed(editor: Editor, service: Prompter, file_name: str) -> None:
+    """It is known already; Neovim alone would ask for it after 200 ms."""
+    service.follow(BLOCK, lines=3)
+    editor.open(file_name, "def sign(x):\n\n", line=1)
+    editor.keys("    ")
+    editor.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
+    editor.keys("if x <lt> 0:")
+    wait_for("the rest", lambda: editor.ghost().lstrip("\n") == "        return -1\n    return 1")
+    editor.lua(COUNT_REQUESTS)
+    editor.keys("<CR>")
+    assert editor.lua("return #_G.asked") == 1, "not with the key itself"
+    editor.wait_for_ghost("        return -1\n    return 1")
+    editor.keys("        re")
+    editor.wait_for_ghost("turn -1\n    return 1")
 
 
 @pytest.mark.parametrize("typed", ["u", "ur", "urn a "])

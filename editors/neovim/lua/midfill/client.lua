@@ -67,6 +67,7 @@ function M.attach(client, bufnr)
   end
   -- After Neovim's own part of attaching, which is scheduled.
   vim.defer_fn(function()
+    require("midfill.ghost").hasten(bufnr)
     require("midfill.ghost").ask(bufnr)
   end, 0)
 end

@@ -126,6 +126,24 @@ function M.hide_stale(bufnr)
   end
 end
 
+---Asks at each key, and not 200 ms after the last one: the server knows better how long to wait, and what it knows
+---already it shows at once.
+---@param bufnr integer
+function M.hasten(bufnr)
+  local state = completor(bufnr)
+  if not state or rawget(state, "automatic_request") then
+    return
+  end
+  state.automatic_request = function(self)
+    if vim.tbl_count(self.client_state) > 1 then -- the other servers may count on Neovim's pause
+      return getmetatable(self).automatic_request(self)
+    end
+    self:show()
+    self:reset_timer()
+    self:request(vim.lsp.protocol.InlineCompletionTriggerKind.Automatic)
+  end
+end
+
 ---Asks as if a key had been typed: for who typed before there was anybody to ask.
 ---@param bufnr integer
 function M.ask(bufnr)
