@@ -164,15 +164,10 @@ class Connection:
                     await self._changed.wait()
 
     async def warm_up(self) -> None:
-        """Have a connection open for the next request; at most every 30 s, silent on failure."""
-        client = self.client
-        if client is None or self._clock() - self._warmed_at < _WARM_S:
-            return
-        self._warmed_at = self._clock()
-        try:
-            await client.warm_up()
-        except ServiceFault as fault:
-            log.debug("warm-up: %s", fault)
+        """Have a connection open for the next request; at most every 30 s."""
+        if self.client is not None and self._clock() - self._warmed_at >= _WARM_S:
+            self._warmed_at = self._clock()
+            await self._endpoints.warm_up()
 
     def _local_changed(self, state: LocalState) -> None:
         self._changed.set()

@@ -92,6 +92,22 @@ class Endpoints:
         self._failed(first)
         raise first
 
+    async def warm_up(self) -> None:
+        """Open a connection to the service that is asked next. That it cannot be reached is told now, not at the first
+        key, and looked after."""
+        endpoint = self.best()
+        if endpoint is None or endpoint.is_gone:
+            return
+        try:
+            await endpoint.client.warm_up()
+        except ServiceFault as fault:
+            log.debug("warm-up: %s", fault)
+            order = self._order()
+            if fault.unreachable and endpoint in order:  # the settings may have changed meanwhile
+                self._note(endpoint, fault)
+                if len(order) == 1:
+                    self._failed(fault)
+
     def _note(self, endpoint: Endpoint, fault: ServiceFault) -> None:
         if not fault.lasting:
             endpoint.breaker.success()

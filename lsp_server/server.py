@@ -299,6 +299,7 @@ def _documents(server: MidfillServer) -> None:
     async def focused(params: Any) -> None:
         uri = str(getattr(getattr(params, "textDocument", None), "uri", ""))
         server.suggestions.focused(uri)
+        await server.editor_settings.known.wait()
         server.used(uri)
         await server.connection.warm_up()
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.lsp_server.conftest import Editor
 from tests.lsp_server.scripted_service import Reply, ScriptedService, event
+from tests.lsp_server.session import Session
 
 HALF = event(1, "half an ")
 BROKEN = {
@@ -118,6 +119,34 @@ def test_no_service_there(editor: Editor) -> None:
     assert editor.items() == []
     said = editor.session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Warning")
     assert "midfill.endpoint" in said["message"]
+
+
+def test_a_start_without_the_service_is_told_before_a_key_and_so_is_its_coming(server_env: dict[str, str]) -> None:
+    gone = ScriptedService()
+    port = gone.port
+    gone.stop()
+    with Session.start(env=server_env) as session:
+        session.initialize(endpoint=f"http://127.0.0.1:{port}")
+        session.open("file:///project/a.py", "x = \n")
+        session.notify("textDocument/didFocus", {"textDocument": {"uri": "file:///project/a.py"}})
+        said = session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Warning")
+        assert said["message"].startswith(f"no service answers at http://127.0.0.1:{port}")
+        session.messages.clear()
+        back = ScriptedService(port)
+        session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Normal" and not s["busy"])
+        assert session.complete("file:///project/a.py", 0, 4)[0]["insertText"] == "pass"
+        assert session.notifications("window/showMessage") == []
+    back.stop()
+
+
+def test_the_next_service_stands_in_from_the_start(server_env: dict[str, str], service: ScriptedService) -> None:
+    with Session.start(env=server_env) as session:
+        session.initialize(endpoint="http://127.0.0.1:1", fallbackEndpoints=[service.url], debounceMs=0)
+        session.open("file:///project/a.py", "x = \n")
+        session.notify("textDocument/didFocus", {"textDocument": {"uri": "file:///project/a.py"}})
+        assert session.complete("file:///project/a.py", 0, 4)[0]["insertText"] == "pass"
+        said = session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Warning")
+        assert said["message"].endswith(f"; {service.url} does instead")
 
 
 def test_logs_hold_neither_code_nor_key(editor: Editor, state_home) -> None:
