@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ Midfill serves on {url}, with {certificate} as the authority of its certificate
   operators   {operator_url}  (/admin, /nginx_status; only here)
   key         {key}
   admin key   {admin_key}
-  logs        {folder}/*.log; models to try go into {folder}/models
+  logs        {folder}/*.log; models to try go into {folder}/models, which is emptied at the next start
 
   curl -s --cacert {certificate} {url}/v1/completions -H "Authorization: Bearer {key}" \\
     -H "Content-Type: application/json" \\
@@ -31,6 +32,7 @@ Ctrl-C ends everything. A replica that ends is started again: try `kill -9` on o
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m deploy.cluster", description=__doc__).parse_args()
     for name, port in zip(("MIDFILL_PORT", "MIDFILL_OPERATOR_PORT"), _PORTS, strict=True):
         if listens(port):
             print(f"Port {port} on {HOST} is in use: stop what uses it, or run '{name}=9443 make cluster'.")

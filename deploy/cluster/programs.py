@@ -95,7 +95,10 @@ def _here(package: str) -> bool:
 
 
 if __name__ == "__main__":
+    wanted = sys.argv[1:] or list(_SHOWS)
+    if not _SHOWS.keys() >= set(wanted):
+        sys.exit(f"give some of {', '.join(_SHOWS)}, not {' '.join(wanted)}")
     try:
-        unpack(sys.argv[1:] or list(_SHOWS))
+        unpack(wanted)
     except Missing as problem:
         sys.exit(str(problem))
