@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from training.evaluate.serving import as_served
 
 from inference_service.model import directory
 from inference_service.model.location import resolve
@@ -31,7 +32,6 @@ from training.evaluate.heldout import LABELS, SEED, HeldOut, held_out, measure
 from training.evaluate.holes import Hole
 from training.evaluate.infilling import REST_OF_LINE
 from training.evaluate.loss import Piece
-from training.evaluate.serving import as_served
 from training.evaluate.statistics import Sample, figure, share
 from training.shards import TokenDataset, load_tokenizer, open_split
 
