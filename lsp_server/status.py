@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
 Kind = Literal["Normal", "Warning", "Error", "Inactive"]
+
+BUSY_S = 0.5
+"""Requests that are answered sooner are not told: a sign that turns at each key only distracts."""
 
 
 class Status:
@@ -13,7 +17,9 @@ class Status:
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
-        self._busy = 0
+        self._requests = 0
+        self._busy = False
+        self._becoming_busy: asyncio.TimerHandle | None = None
         self._kind: Kind = "Normal"
         self._message = ""
         self._inactive = ""
@@ -37,11 +43,20 @@ class Status:
 
     def busy(self, change: int) -> None:
         """Count requests to the service: +1 when one begins, -1 when it ends."""
-        self._busy += change
+        self._requests += change
+        if self._requests and self._becoming_busy is None:
+            self._becoming_busy = asyncio.get_running_loop().call_later(BUSY_S, self._set_busy, True)
+        elif not self._requests and self._becoming_busy is not None:
+            self._becoming_busy.cancel()
+            self._becoming_busy = None
+            self._set_busy(False)
+
+    def _set_busy(self, busy: bool) -> None:
+        self._busy = busy
         self._publish()
 
     def _publish(self) -> None:
-        state = {"busy": self._busy > 0, "message": self._message, "kind": self._kind}
+        state = {"busy": self._busy, "message": self._message, "kind": self._kind}
         if self._inactive:
             state |= {"message": self._inactive, "kind": "Inactive"}
         if state != self._sent:
