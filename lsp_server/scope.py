@@ -10,6 +10,7 @@ from lsp_server.decision import comment_mark
 
 Scope = Literal["code", "comment", "string"]
 _WINDOW = 20_000
+_TRIPLE_QUOTES = ('"""', "'''")
 _TRIPLE = r'"""(?:\\.|[^\\])*?(?:"""|\Z)|\'\'\'(?:\\.|[^\\])*?(?:\'\'\'|\Z)'
 _PLAIN = r'"(?:\\.|[^"\\\n])*(?:"|(?=\n)|\Z)|\'(?:\\.|[^\'\\\n])*(?:\'|(?=\n)|\Z)'
 _TEMPLATE = r"`(?:\\.|[^`\\])*(?:`|\Z)"
@@ -21,16 +22,30 @@ def scope_at(prefix: str, language: str) -> Scope:
     if len(prefix) > _WINDOW:
         prefix = prefix[-_WINDOW:]
         prefix = prefix[prefix.find("\n") + 1 :]
-    mark = comment_mark(language)
-    last = next(iter(deque(_pattern(mark).finditer(prefix), maxlen=1)), None)
-    if last is None or last.end() < len(prefix):
+    last = _last_token(prefix, language)
+    if last is None:
         return "code"
-    token = last[0]
+    token, mark = last[0], comment_mark(language)
     if token.startswith((mark, "/*")):
         return "code" if token.startswith("/*") and token.endswith("*/") and len(token) > 3 else "comment"
-    quote = token[:3] if token.startswith(('"""', "'''")) else token[0]
-    closed = len(token) >= 2 * len(quote) and token.endswith(quote)
-    return "code" if closed else "string"
+    return "code" if _is_closed(token) else "string"
+
+
+def open_triple_quote(text: str, language: str) -> int | None:
+    """Where the string in triple quotes begins that `text` ends in; None if it ends in none."""
+    last = _last_token(text, language)
+    return last.start() if last and last[0].startswith(_TRIPLE_QUOTES) and not _is_closed(last[0]) else None
+
+
+def _last_token(text: str, language: str) -> re.Match[str] | None:
+    """The comment or string that `text` ends with, if it does."""
+    last = next(iter(deque(_pattern(comment_mark(language)).finditer(text), maxlen=1)), None)
+    return last if last and last.end() == len(text) else None
+
+
+def _is_closed(string: str) -> bool:
+    quote = string[:3] if string.startswith(_TRIPLE_QUOTES) else string[0]
+    return len(string) >= 2 * len(quote) and string.endswith(quote)
 
 
 def _pattern(mark: str) -> re.Pattern[str]:

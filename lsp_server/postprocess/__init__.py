@@ -16,6 +16,7 @@ from lsp_server.postprocess.json_brackets import cut_at_unbalanced_bracket
 from lsp_server.postprocess.line_mode import keep_first_line
 from lsp_server.postprocess.max_lines import limit_lines
 from lsp_server.postprocess.mid_line import keep_line_within_line
+from lsp_server.postprocess.open_string import cut_open_string
 from lsp_server.postprocess.place import Place
 from lsp_server.postprocess.prefix_echo import cut_prefix_echo
 from lsp_server.postprocess.repetition import cut_repetition
@@ -48,6 +49,7 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("repetition", cut_repetition),
     ("similar_lines", cut_similar_lines),
     ("similar_blocks", cut_similar_blocks),
+    ("open_string", cut_open_string),
     ("trailing_whitespace", trim_end),
     ("blank", drop_blank),
 )
