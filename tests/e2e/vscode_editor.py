@@ -177,9 +177,9 @@ class Window:
 
 
 class CodeServer:
-    """code-server with a profile of its own under `folder`."""
+    """code-server with a profile of its own under `folder`. Unless it `trusts` them, workspaces are restricted."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any], path: str | None = None) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], path: str | None = None, trusts: bool = True) -> None:
         self.folder = folder
         self.workspace = folder / "project"
         self.workspace.mkdir(parents=True)
@@ -209,7 +209,7 @@ class CodeServer:
             [
                 *(*self._base, "--auth", "none", "--bind-addr", self.url.removeprefix("http://")),
                 *("--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"),
-                *("--disable-proxy", "--disable-workspace-trust"),
+                *("--disable-proxy", *(["--disable-workspace-trust"] if trusts else [])),
             ],
             env=self._environment,
             stdout=self._log,
@@ -228,19 +228,24 @@ class CodeServer:
             self._process.wait()
         self._log.close()
 
-    def window(self, browser: Browser, file: str | None = None, status: str = "ready") -> Window:
-        """A new window with the workspace, and a new, empty `file` open in it; waits for the extension's status."""
+    def window(
+        self, browser: Browser, file: str | None = None, status: str = "ready", workspace: Path | None = None
+    ) -> Window:
+        """A new window with the workspace, a folder or a `.code-workspace`, and a new, empty `file` open in it; waits
+        for the extension's status. Who types into the first editor of a window right away may be too early for VS Code
+        itself, so a `file` helps."""
+        workspace = workspace or self.workspace
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         page.set_default_timeout(60_000)
-        query = {"folder": str(self.workspace)}
+        query = {"folder" if workspace.is_dir() else "workspace": str(workspace)}
         if file is not None:
-            path = self.workspace / file
+            path = (workspace if workspace.is_dir() else workspace.parent) / file
             path.touch()
             remote = f"vscode-remote://{self.url.removeprefix('http://')}{path}"
             query["payload"] = json.dumps([["openFile", remote]])
         page.goto(f"{self.url}/?{urllib.parse.urlencode(query)}")
         page.wait_for_selector(".monaco-workbench .explorer-folders-view", timeout=120_000)
-        window = Window(page, self.workspace)
+        window = Window(page, workspace)
         window.wait_for_status(status, timeout=180)
         return window
 
@@ -257,10 +262,10 @@ class CodeServer:
 
 
 @contextmanager
-def code_server(folder: Path, **settings: Any) -> Iterator[CodeServer]:
+def code_server(folder: Path, trusts: bool = True, **settings: Any) -> Iterator[CodeServer]:
     """A running code-server with `QUIET` and the given `midfill.*` settings."""
     ours = {f"midfill.{key}": value for key, value in settings.items()}
-    running = CodeServer(folder, {**QUIET, "midfill.python": sys.executable, **ours})
+    running = CodeServer(folder, {**QUIET, "midfill.python": sys.executable, **ours}, trusts=trusts)
     try:
         yield running
     finally:
