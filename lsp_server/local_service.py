@@ -18,7 +18,11 @@ from lsp_server import local_record
 
 log = logging.getLogger(__name__)
 
-MISSING = 'the local service is not installed: pip install "midfill[serve]", or set midfill.endpoint to a service'
+# Not by name: whatever an index has under ours need not be ours.
+MISSING = (
+    'the local service is not installed: pip install ".[serve]" in the folder of Midfill\'s source, '
+    "or set midfill.endpoint to a service"
+)
 STARTING = "the local service is starting"
 _POLL_S = 0.1
 _FIRST_DELAY_S = 2.0

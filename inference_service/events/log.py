@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from typing import TypeVar
 
-from inference_service.events.figures import Figures, Made
+from inference_service.events.figures import UNKNOWN, Figures, Made
 from inference_service.events.records import Completion, Event, Record, Texts, to_line
 from inference_service.events.shipper import Shipper
 from inference_service.events.spool import Spool, SpoolFull
@@ -80,7 +80,7 @@ class EventLog:
                 self._journal.shipper.count_later(event.id)
             await self._write(self._journal.spool, to_line(event))
         if made is not None or self._journal is None:
-            made = made or Made("unknown", "", 0)
+            made = made or UNKNOWN
             chars = made.chars if event.accepted_chars is None else event.accepted_chars
             before = self._accepted.get(place, 0)
             if event.event in ("accepted", "partially_accepted"):

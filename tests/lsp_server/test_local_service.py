@@ -209,7 +209,7 @@ def test_missing_dependencies_are_named(home: Path) -> None:
     guest = Guest(home, 0, requires="no_such_package")
     guest.local.start()
     assert guest.states == [LocalState(None, "", MISSING, True)]
-    assert 'pip install "midfill[serve]"' in MISSING
+    assert 'pip install ".[serve]"' in MISSING
 
 
 def start_editor(home: Path, **capabilities: object) -> Session:

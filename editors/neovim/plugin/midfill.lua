@@ -3,8 +3,7 @@ if vim.g.loaded_midfill or vim.fn.has("nvim-0.10") == 0 then
 end
 vim.g.loaded_midfill = true
 
-local actions = { "accept", "accept_word", "accept_line", "next", "prev", "trigger" }
-for _, action in ipairs(vim.fn.has("nvim-0.12") == 1 and actions or {}) do
+for _, action in ipairs(vim.fn.has("nvim-0.12") == 1 and require("midfill.keymaps").actions or {}) do
   vim.keymap.set("i", ("<Plug>(midfill-%s)"):format(action:gsub("_", "-")), function()
     require("midfill")[action]()
   end, { desc = "Midfill: " .. action:gsub("_", " ") })

@@ -40,7 +40,13 @@ function M.split(options)
       settings[key] = value
     end
   end
-  return plugin, settings, unknown(settings, require("midfill.settings"), "")
+  local names = unknown(settings, require("midfill.settings"), "")
+  for action in pairs(plugin.keymaps or {}) do
+    if not vim.tbl_contains(require("midfill.keymaps").actions, action) then
+      table.insert(names, "keymaps." .. action)
+    end
+  end
+  return plugin, settings, names
 end
 
 return M

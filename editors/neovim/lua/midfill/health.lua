@@ -20,7 +20,7 @@ local function check_server_command()
     vim.health.ok("Language server command: " .. table.concat(cmd, " "))
   else
     vim.health.error(("`%s` is not executable"):format(cmd[1]), {
-      "Install the server (`pip install midfill`),",
+      "Install the server (`pip install .` in the folder of Midfill's source),",
       'or say how to start it: require("midfill").setup({ cmd = { "/path/to/midfill-lsp" } })',
     })
   end

@@ -28,8 +28,11 @@ function M.setup(options)
   })
   vim.lsp.enable("midfill")
   vim.lsp.inline_completion.enable()
-  for action, lhs in pairs(plugin.keymaps or {}) do
-    require("midfill.keymaps").map(lhs, action)
+  local keymaps = require("midfill.keymaps")
+  for _, action in ipairs(plugin.keymaps and keymaps.actions or {}) do
+    if plugin.keymaps[action] then
+      keymaps.map(plugin.keymaps[action], action)
+    end
   end
 end
 

@@ -24,6 +24,7 @@ local function previous(lhs)
 end
 
 ---@alias midfill.Action "accept"|"accept_word"|"accept_line"|"next"|"prev"|"trigger"
+M.actions = { "accept", "accept_word", "accept_line", "next", "prev", "trigger" } ---@type midfill.Action[]
 
 ---Maps a key to an action. The accepting actions fall through to the key's earlier meaning when nothing is shown.
 ---@param lhs string
