@@ -95,9 +95,7 @@ def test_a_service_that_is_down_is_told_in_the_statusline_only(start: Callable[[
 
 
 def test_misspelt_options_are_named(start: Callable[[str], Editor]) -> None:
-    editor = start(
-        "require('midfill').setup({ endpont = 'local', keymaps = { acept = '<Tab>' }, cmd = { 'true' } })"
-    )
+    editor = start("require('midfill').setup({ endpont = 'local', keymaps = { acept = '<Tab>' }, cmd = { 'true' } })")
     assert "no such option: endpont, keymaps.acept" in editor.messages()
 
 
