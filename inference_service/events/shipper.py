@@ -105,6 +105,7 @@ class Shipper:
         if self._retention_s and now - self._pruned_at >= _PRUNE_S and not self._clock_stepped():
             self._archive.prune(time.time() - self._retention_s)
             self._pruned_at = now
+        self._dependencies.report("events", None)
 
     def _clock_stepped(self) -> bool:
         """A clock that jumped must not delete what is young: it has to go evenly for an hour first."""

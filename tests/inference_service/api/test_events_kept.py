@@ -144,6 +144,20 @@ async def test_without_the_database_events_wait_on_disk(serve, on_postgres, post
         await asyncio.sleep(0.05)
 
 
+async def test_a_database_that_is_back_is_noticed_without_an_event(serve, on_postgres, postgres, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipper_module, "_CHORES_S", 0.2)
+    api = await serve(database=on_postgres, spool_dir=str(tmp_path / "spool"))
+    postgres.kill()
+    try:
+        while "events" not in (await api.client.get("/readyz")).json().get("degraded", {}):
+            await asyncio.sleep(0.05)
+    finally:
+        postgres.start()
+    async with asyncio.timeout(30):
+        while (await api.client.get("/readyz")).json() != {"status": "ready"}:
+            await asyncio.sleep(0.05)
+
+
 async def test_a_database_that_hangs_delays_nobody(serve, on_postgres, tmp_path):
     api = await serve(database=on_postgres, spool_dir=str(tmp_path / "spool"))
     engine = sa.create_engine(location.checked(on_postgres))
