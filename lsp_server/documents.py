@@ -115,8 +115,8 @@ class Mirror(Workspace):
         return document if isinstance(document, Document) else None
 
     def open_documents(self) -> dict[str, Document]:
-        """All open documents by URI."""
-        return {uri: document for uri, document in self.text_documents.items() if isinstance(document, Document)}
+        """All open documents by their own URI; pygls' keys have lost their percent signs."""
+        return {found.uri: found for found in self.text_documents.values() if isinstance(found, Document)}
 
     def cells_around(self, document: Document) -> tuple[str, str]:
         """The other cells of the notebook that `document` is a cell of, before and after it; cells in another

@@ -64,6 +64,18 @@ def test_signatures_of_imported_names_come_first_then_what_looks_alike(project: 
     ]
 
 
+def test_names_that_an_editor_writes_with_percent_signs(project: Project) -> None:
+    project.write("my shapes/shapes.py", SHAPES)
+    project.open("my shapes/invoices é.py", INVOICE)
+    text = MAIN.replace("from shapes", "from .shapes")
+    main = project.open("my shapes/main 100%.py", text)
+    assert "%20" in main
+    assert project.context_at_end(main, text) == [
+        {"path": "my shapes/shapes.py", "text": "def area(width: float, height: float) -> float: ..."},
+        {"path": "my shapes/invoices é.py", "text": INVOICE.strip()},
+    ]
+
+
 @pytest.mark.parametrize("name", [".env", "deploy/id_rsa", "private/notes.py"])
 def test_files_that_are_never_sent_are_not_context_either(project: Project, name: str) -> None:
     project.session.configure(endpoint=project.service.url, debounceMs=0, askAhead=False, disabledGlobs=["private/**"])
