@@ -48,12 +48,12 @@ FULL = (
     Part("service", 6),
     Part("overhead", 2),
     Part("quality", 12),
-    Part("confidence", 2),
-    Part("drift", 8, "--steps 20 --pieces 60 --holes 100"),
+    Part("confidence", 1),
+    Part("drift", 10, "--steps 20 --pieces 30 --holes 60"),
     Part("train", 5),
     Part("ddp", 3, "--steps 40 --repeats 1"),
-    Part("tokenizer", 3),
-    Part("data", 3),
+    Part("tokenizer", 2),
+    Part("data", 2),
 )
 
 
