@@ -88,7 +88,7 @@ def run(command: list[str], title: str, minutes: float) -> tuple[float, str]:
     took = time.monotonic() - began
     if took >= limit:
         return took, f"ended after {limit / 60:.0f} minutes"
-    return took, "" if status == 0 else told or f"exit status {status}"
+    return took, "" if status == 0 else told.removeprefix("not measured: ") or f"exit status {status}"
 
 
 def main() -> int:
