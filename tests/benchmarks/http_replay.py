@@ -57,20 +57,20 @@ async def whole_answers(port: int, requests: list[CompletionRequest]) -> dict[st
 
 
 def typed(server: Server, seconds: float) -> dict[str, float]:
-    """One person types at human speed; each keystroke gives up the request before. `wasted` is the share of the tokens
-    that came for requests that were given up, `nobody` what the service itself calls computed for nobody."""
+    """One person types at human speed; each keystroke gives up the request before. For those that were given up:
+    `wasted` is their share of the tokens received, `nobody` that of all that the service computed, read or written."""
     url = f"http://127.0.0.1:{server.port}"
-    before = counters(url) if server.name == "midfill" else {}
+    counts = server.name == "midfill"
+    before = counters(url)["wasted_tokens"] if counts else 0
     outcome = asyncio.run(type_together(server.port, 1, seconds))
     figures = {
         "asked": outcome.asked,
         "goodput": sum(first <= GOOD_S for first in outcome.first) / outcome.asked,
         "wasted": outcome.wasted / max(outcome.pieces, 1),
     }
-    if before:
-        spent = {name: value - before[name] for name, value in counters(url).items()}
-        computed = spent["prompt_tokens"] - spent["prefix_cache_hits"] + spent["generation_tokens"]
-        figures["nobody"] = spent["wasted_tokens"] / computed
+    if counts:
+        wasted = counters(url)["wasted_tokens"] - before
+        figures["nobody"] = wasted / max(wasted + outcome.computed, 1)
     return figures
 
 

@@ -23,14 +23,15 @@ WINDOW, TOKENS = 1500, 16
 
 @dataclass
 class Outcome:
-    """Of all editors together: seconds to the first text of each request that had one, and counts of requests and of
-    pieces of text (a token each, but where a character needs several)."""
+    """Of all editors together: seconds to the first text of each request that had one, and counts: requests, pieces of
+    text (a token each, but where a character needs several), and tokens `computed` for whole answers."""
 
     first: list[float] = field(default_factory=list)
     asked: int = 0
     refused: int = 0
     pieces: int = 0
     wasted: int = 0
+    computed: int = 0
 
 
 def texts() -> Iterator[str]:
@@ -112,6 +113,9 @@ async def ask(port: int, prompt: str, session: str, outcome: Outcome) -> dict[st
     except OSError:
         outcome.refused += 1
     finally:
+        if ended and "usage" in last:
+            usage = last["usage"]
+            outcome.computed += usage["total_tokens"] - usage["prompt_tokens_details"]["cached_tokens"]
         outcome.pieces += pieces
         outcome.wasted += 0 if ended else pieces
         if writer is not None:
