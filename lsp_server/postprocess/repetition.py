@@ -8,6 +8,7 @@ from lsp_server.postprocess.place import Place
 
 # Three characters or more, six times in a row; five or more, four times; or twelve or more, three times.
 _LOOP_IN_LINE = re.compile(r"(.{3,40}?)\1{5,}|(.{5,80}?)\2{3,}|(.{12,80}?)\3{2,}")
+_NAME = re.compile(r"[^\W\d]\w*")
 _LONGEST_CYCLE = 8
 _TIMES = 3
 
@@ -15,7 +16,8 @@ _TIMES = 3
 def cut_repetition(text: str, place: Place) -> str:
     """Cut before the first repetition of a loop; nothing, if the completion only repeats the line above.
 
-    A loop is a run of 1 to 8 lines that comes three times in a row, or a piece of a line three to six times.
+    A loop is a run of 1 to 8 lines that comes three times in a row, a piece of a line three to six times, or a line of
+    several names twice.
     """
     lines = text.split("\n")
     if _echoes_line_above(lines[0], place):
@@ -24,7 +26,11 @@ def cut_repetition(text: str, place: Place) -> str:
         if _LOOP_IN_LINE.search(line):
             lines = lines[:index]
             break
-    keys = [line.rstrip() for line in lines]
+    keys = [line.rstrip() for line in (place.line_prefix + "\n".join(lines)).split("\n")]
+    for index in range(1, len(keys)):
+        if keys[index] == keys[index - 1] and len(_NAME.findall(keys[index])) > 1:
+            lines, keys = lines[:index], keys[:index]
+            break
     for start in range(len(keys)):
         for cycle in range(1, _LONGEST_CYCLE + 1):
             if start + cycle * _TIMES > len(keys):
