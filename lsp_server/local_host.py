@@ -39,6 +39,9 @@ _LONGEST_DELAY_S = 30.0
 _FIRST_GUEST_S = 10.0
 _GREETING_S = 5.0
 
+# what computes, and with what
+_MEANT_FOR_ANY = ("MIDFILL_MODEL", "MIDFILL_DEVICE", "MIDFILL_THREADS", "MIDFILL_KV_CACHE", "MIDFILL_UPSTREAM")
+
 
 class Host:
     """Runs `command`, with host and port appended, until nobody was connected for `idle_s` seconds."""
@@ -149,17 +152,19 @@ class Host:
         keys = self._record.with_suffix(".keys")
         keys.touch(mode=0o600)
         keys.write_text(hashlib.sha256(self._token.encode()).hexdigest() + "\n")
-        environment = {
-            **os.environ,
+        # What the user set for a team's service (its key, keys, database, ports) is not meant for this one.
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("MIDFILL_") or name.startswith(_MEANT_FOR_ANY)
+        }
+        return {
+            **inherited,
             "MIDFILL_EXIT_ON_STDIN_EOF": "1",
             "MIDFILL_API_KEYS_FILE": str(keys),
-            # Keys that somebody made for a service of their own do not count here.
             "MIDFILL_DATABASE": "none",
             "PYTHONUNBUFFERED": "1",
         }
-        # The key is for the team's service.
-        environment.pop("MIDFILL_TOKEN", None)
-        return environment
 
     async def _until_ready(self, base_url: str, exited: asyncio.Future[int]) -> bool:
         client = ServiceClient(base_url, Tokens.fixed(self._token), timeout_ms=2000)

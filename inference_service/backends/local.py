@@ -33,7 +33,7 @@ class LocalBackend:
         return self._card
 
     async def start(self) -> None:
-        """Load, check and warm up. Raises BadModel or ValueError (device)."""
+        """Load, check and warm up. Raises BadModel, also for a device that is not there."""
         self._engine = await asyncio.to_thread(self._load)
         suffix = _WARM_UP.suffix if self._card.supports_suffix else None
         async for chunk in self.complete(dataclasses.replace(_WARM_UP, suffix=suffix)):

@@ -60,7 +60,8 @@ class CpuKernels:
         ranges, begin = [], 1
         for name, sizes in groupby(sorted(self._choice), key=lambda size: self._choice[size]):
             last = max(sizes)
-            ranges.append(f"{begin} to {last}: {self._operators if name == _OPERATORS else name}")
+            sizes_told = str(begin) if begin == last else f"{begin} to {last}"
+            ranges.append(f"{sizes_told}: {self._operators if name == _OPERATORS else name}")
             begin = last + 1
         return "; ".join(ranges) if len(ranges) > 1 else ranges[0].split(": ", 1)[1]
 

@@ -45,10 +45,6 @@ class KVPool:
         """A slot that belongs to no sequence."""
         return self.num_blocks * self.block_size
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(part.nbytes for part in self._parts())
-
     def copy(self, copies: Sequence[Copy]) -> None:
         """Do the copies in their order."""
         for source, target, tokens in copies:

@@ -20,6 +20,7 @@ from inference_service.engine.sampler import Row, Sampled, pick, to_host
 from inference_service.engine.scheduler import Work
 from inference_service.model.directory import LoadedModel
 from inference_service.model.gpt import GPT
+from inference_service.model.location import BadModel
 from inference_service.model.quantize import round_to_int8
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ log = logging.getLogger(__name__)
 
 
 def pick_device(device: str) -> torch.device:
-    """ "auto" takes CUDA where there is one. Raises ValueError when "cuda" is asked for and there is none."""
+    """ "auto" takes CUDA where there is one. Raises BadModel when "cuda" is asked for and there is none."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no CUDA device is visible: use --device cpu or auto")
+        raise BadModel("no CUDA device is visible: use --device cpu or auto")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 

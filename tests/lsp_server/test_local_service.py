@@ -35,6 +35,7 @@ time.sleep(0.3)
 service = ScriptedService(int(sys.argv[sys.argv.index("--port") + 1]))
 assert len(Path(os.environ["MIDFILL_API_KEYS_FILE"]).read_text().strip()) == 64
 assert os.environ["MIDFILL_EXIT_ON_STDIN_EOF"] == "1"
+assert "MIDFILL_STORE_CODE" not in os.environ and os.environ["MIDFILL_MODEL"] == "mine"
 sys.stdin.buffer.read()
 """
 
@@ -50,6 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "state").mkdir()
     monkeypatch.setenv("FAKE_HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MIDFILL_MODEL", "mine")
     return tmp_path
 
 
@@ -125,6 +127,7 @@ async def test_starts_becomes_ready_and_stops(
     home: Path, come: Callable[..., Awaitable[Guest]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIDFILL_TOKEN", "sk-team")
+    monkeypatch.setenv("MIDFILL_STORE_CODE", "1")
     guest = await come()
     assert guest.states[0] == LocalState(None, "", STARTING, False)
     assert guest.url is not None and guest.url.startswith("http://127.0.0.1:")

@@ -65,7 +65,8 @@ def test_a_token_takes_a_quarter_of_float32_and_half_of_bfloat16():
     assert sizes[torch.int8] < 0.26 * sizes[torch.float32] and sizes[torch.int8] < 0.52 * sizes[torch.bfloat16]
     for dtype, size in sizes.items():
         pool = KVPool(config, 3, 16, CPU, dtype)
-        assert pool.num_bytes == 4 * 16 * size  # and the scratch block
+        parts = (pool.keys, pool.values, pool.key_scales, pool.value_scales)
+        assert sum(part.nbytes for part in parts) == 4 * 16 * size  # and the scratch block
 
 
 def test_copies_take_the_scales_along():
