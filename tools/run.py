@@ -11,7 +11,10 @@ import time
 import urllib.request
 from pathlib import Path
 
-HOST, PORT = "127.0.0.1", int(os.environ.get("MIDFILL_PORT", "8000"))
+_PORT = os.environ.get("MIDFILL_PORT", "8000")
+if not (_PORT.isdecimal() and 0 < int(_PORT) < 65536):
+    sys.exit(f"MIDFILL_PORT is {_PORT!r}: give a port from 1 to 65535, as in 'MIDFILL_PORT=8001 make run'.")
+HOST, PORT = "127.0.0.1", int(_PORT)
 ENDPOINT = f"http://{HOST}:{PORT}"
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "tests" / "benchmarks" / "unseen.py"

@@ -12,7 +12,7 @@ from deploy.cluster.cluster import Cluster
 from deploy.cluster.processes import HOST, ROOT, NotStarted, listens
 from deploy.cluster.programs import Missing, unpack
 
-_PORTS = (int(os.environ.get("MIDFILL_PORT", "8443")), int(os.environ.get("MIDFILL_OPERATOR_PORT", "8444")))
+_DEFAULTS = {"MIDFILL_PORT": "8443", "MIDFILL_OPERATOR_PORT": "8444"}
 _FOLDER = ROOT / ".runs" / "cluster"
 
 _TEXT = """
@@ -33,7 +33,13 @@ Ctrl-C ends everything. A replica that ends is started again: try `kill -9` on o
 
 def main() -> int:
     argparse.ArgumentParser(prog="python -m deploy.cluster", description=__doc__).parse_args()
-    for name, port in zip(("MIDFILL_PORT", "MIDFILL_OPERATOR_PORT"), _PORTS, strict=True):
+    ports = []
+    for name, default in _DEFAULTS.items():
+        given = os.environ.get(name, default)
+        if not (given.isdecimal() and 0 < int(given) < 65536):
+            print(f"{name} is {given!r}: give a port from 1 to 65535, as in '{name}=9443 make cluster'.")
+            return 1
+        ports.append(port := int(given))
         if listens(port):
             print(f"Port {port} on {HOST} is in use: stop what uses it, or run '{name}=9443 make cluster'.")
             return 1
@@ -43,7 +49,7 @@ def main() -> int:
     try:
         unpack(["nginx", "redis-server", "postgresql"])
         print("starting Redis, PostgreSQL, three replicas and nginx", flush=True)
-        with Cluster(_FOLDER, ports=_PORTS) as cluster:
+        with Cluster(_FOLDER, ports=(ports[0], ports[1])) as cluster:
             key, admin_key = cluster.new_key("you"), cluster.new_key("operator", "complete,events,metrics,admin")
             replicas = "  ".join(f"{one.url} (process {one.process.pid})" for one in cluster.replicas if one.process)
             print(
