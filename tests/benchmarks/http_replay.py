@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -87,5 +88,5 @@ def replay(folder: Path, threads: int, requests: list[CompletionRequest], second
                     found["typed"][name] = typed(server, seconds)
             finally:
                 server.close()
-            print(f"{name}, {way}: {found['ways'][way][name]} {found['typed'][name]}", flush=True)
+            print(f"{name}, {way}: {found['ways'][way][name]['total_s']:.1f} s", file=sys.stderr, flush=True)
     return found
