@@ -213,25 +213,6 @@ def _interval(key: str, figure: Sequence[float] | None) -> str | None:
     return f"{value} ({low} to {high})"
 
 
-def versions(f: Figures) -> str:
-    names = list(f["models"])
-    rows: list[list[object]] = [
-        [row, *(_figure(row, f["models"][name]["figures"][row]) for name in names)]
-        for row in f["models"][names[0]]["figures"]
-    ]
-    sizes = [f"{one['tokens_seen'] / 1e6:.1f} million, {one['megabytes']} MB" for one in f["models"].values()]
-    return table(["held-out packages, as served", *names], [*rows, ["tokens seen, `model.safetensors`", *sizes]])
-
-
-def _figure(row: str, value: Any) -> str | None:
-    """A value, or (value, from, to) with its interval."""
-    if value is None:
-        return None
-    share = row.startswith("exact match")
-    texts = [f"{one:.1%}" if share else f"{one:.3f}" for one in (value if isinstance(value, list) else [value])]
-    return texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[1]} to {texts[2]})"
-
-
 def confidence(f: Figures) -> str:
     keys = ("kept", "shown", "first_word", "line")
     rows = [[f"{row['threshold']} %", *(f"{row[key]:.0%}" for key in keys)] for row in f["rows"]]
@@ -266,5 +247,5 @@ def tokenizer(f: Figures) -> str:
 TABLES: dict[str, Callable[[Figures], str]] = {
     "lsp": lsp, "lsp-peers": lsp_peers, "engine": engine, "speculation": speculation, "peers": peers, "replay": replay,
     "service": service, "overhead": overhead, "gpu": gpu, "train": train, "ddp": ddp, "quality": quality,
-    "versions": versions, "confidence": confidence, "drift": drift, "tokenizer": tokenizer,
+    "confidence": confidence, "drift": drift, "tokenizer": tokenizer,
 }  # fmt: skip
