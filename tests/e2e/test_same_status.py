@@ -133,6 +133,18 @@ def pair(
     editor.close()
 
 
+@pytest.mark.parametrize(("file", "says"), [("opened/.env", "never sent"), ("opened.md", "markdown is switched off")])
+def test_a_file_without_completions_is_told_on_opening(pair: Pair, service: Prompter, file: str, says: str) -> None:
+    """Before anything is typed, and no longer than it is looked at."""
+    (pair.editor.folder / file).parent.mkdir(exist_ok=True)
+    for name, kind, words in ((file, "Inactive", says), ("opened.py", "Normal", "")):
+        pair.window.open(name, "", line=0)
+        pair.editor("open", name, "", 0)
+        wait_for(f"{words!r} in both", lambda kind=kind: {told for told, _ in pair.told()} == {kind})
+        assert all(words in message for _, message in pair.told())
+        assert pair.told()[0] == pair.told()[1]
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_told_alike(pair: Pair, service: Prompter, name: str) -> None:
     fault = FAULTS[name]
