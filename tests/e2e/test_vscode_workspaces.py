@@ -119,6 +119,25 @@ def asked(service: Prompter, text: str) -> bool:
     return any(text in request["prompt"] for request in service.requests)
 
 
+@pytest.mark.full
+def test_granting_trust_puts_the_workspaces_settings_to_use(server: CodeServer, browser: Browser, port: int) -> None:
+    with Prompter(port) as service, Prompter() as teams:
+        service.follow(ADD)
+        teams.follow(ADD)
+        window = server.window(browser, "start.py", workspace=workspace(server, "known", endpoint=teams.url))
+        begin_add(window, "before.py")
+        window.wait_for_ghost("urn a + b")
+        assert teams.calls == []
+        window.command("Workspaces: Manage Workspace Trust")
+        window.page.locator(".workspace-trust-editor .monaco-button", has_text="Trust").first.click()
+        window.open("after.py", "def add(a, b):\n", line=1)
+        wait_for("the language server to come back with the other endpoint", lambda: teams.calls)
+        window.type("    ret")
+        wait_for("the workspace's service to be asked", lambda: asked(teams, "    ret"))
+        window.wait_for_ghost("urn a + b")
+        window.page.close()
+
+
 def test_each_folder_of_a_workspace_has_its_settings(server: CodeServer, browser: Browser, port: int) -> None:
     folders = [
         workspace(server, "lines", mode="line", maxTokens=32),
