@@ -146,7 +146,7 @@ def test_gains_biases_and_positions_come_back_to_the_bit_and_matrices_nearly(mod
 
 
 def test_writing_what_was_loaded_changes_no_weight(nano, tmp_path):
-    directory.write(tmp_path / "again", nano.build_float(), nano.tokenizer, [], "", {})
+    directory.write(tmp_path / "again", nano.build_float(), nano.tokenizer, [], "", {}, nano.int8)
     again = directory.load(tmp_path / "again")
     assert all(torch.equal(again.int8[name][0], rows) for name, (rows, _) in nano.int8.items())
 
