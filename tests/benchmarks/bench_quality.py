@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from training.evaluate.serving import as_served
 
 from inference_service.model import directory
 from inference_service.model.location import resolve
@@ -138,7 +137,7 @@ def main() -> None:
         for name, where in {"nano": resolve("nano"), **earlier, **others}.items():
             print(f"measuring {name}", file=sys.stderr, flush=True)
             loaded = directory.load(where)
-            samples = measure(as_served(loaded)[0], loaded.tokenizer, material).samples
+            samples = measure(loaded.build_float(), loaded.tokenizer, material).samples
             models[name] = {"figures": intervals(samples), "tokens_seen": provenance(where).get("tokens_seen")}
     print(f"| held-out packages | {' | '.join(models)} |\n|---{'|---' * len(models)}|")
     for figure_name, label in LABELS.items():
