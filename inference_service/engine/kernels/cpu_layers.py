@@ -33,9 +33,8 @@ PACKED = np.int32 if HAS_BFLOAT16 else f32
 """What products read their inputs as: pairs of bfloat16 where there are instructions for them, else float32."""
 
 RELU2, GELU, GELU_TANH, SWIGLU = range(4)
-_ROWS_AT_ONCE = (
-    128 // TILE_ROWS * TILE_ROWS
-)  # inputs of so many rows stay in the second-level cache while weights pass by
+# Inputs of so many rows stay in the second-level cache while weights pass by.
+_ROWS_AT_ONCE = 128 // TILE_ROWS * TILE_ROWS
 
 
 @compiled
