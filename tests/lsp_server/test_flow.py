@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 
 import pytest
@@ -36,14 +37,16 @@ def test_a_request_in_progress_answers_the_next_keystroke(editor: Editor) -> Non
 
 
 def test_also_when_the_editor_cancels_first_as_vs_code_does(editor: Editor) -> None:
-    editor.service.replies.append(Reply(("return a",), delay=0.3))
+    release = threading.Event()
+    editor.service.replies.append(Reply(("return a",), held=release))
     editor.open("def f(a):\n    ║\n")
     older = editor.ask(AUTOMATIC)
     editor.service.wait(lambda: editor.service.completions)
     editor.session.cancel(older)
     editor.type("r")
-    time.sleep(0.1)
-    assert editor.texts(AUTOMATIC) == ["eturn a"]
+    newer = editor.ask(AUTOMATIC)
+    release.set()
+    assert [item["insertText"] for item in editor.session.wait(newer)["items"]] == ["eturn a"]
     assert ended(editor, older)
     assert len(editor.service.completions) == 1
 
