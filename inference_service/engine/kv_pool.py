@@ -17,9 +17,10 @@ _SCALE = torch.float16  # 16 bits beside a head's 8 bits an entry: rounding them
 
 
 class KVPool:
-    """Keys and values (layers, slots, K, D); slot `block * block_size + i` is the i-th token of a block.
+    """Keys and values (layers, K, slots, D); slot `block * block_size + i` is the i-th token of a block. What attention
+    reads for a head lies side by side: memory is read ahead.
 
-    With dtype int8 each head of each token has a scale of its own (layers, slots, K) float16, so that a token is
+    With dtype int8 each head of each token has a scale of its own (layers, K, slots) float16, so that a token is
     quantized once, when it is written, and never again. One block more than `num_blocks` exists: rows that only pad a
     step write to it.
     """
@@ -29,10 +30,10 @@ class KVPool:
     ) -> None:
         self.num_blocks, self.block_size = num_blocks, block_size
         slots = (num_blocks + 1) * block_size
-        shape = (config.n_layer, slots, config.n_kv_head, config.head_dim)
+        shape = (config.n_layer, config.n_kv_head, slots, config.head_dim)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
-        scales = shape[:3] if dtype == torch.int8 else (config.n_layer, 0, config.n_kv_head)
+        scales = shape[:3] if dtype == torch.int8 else (config.n_layer, config.n_kv_head, 0)
         self.key_scales = torch.zeros(scales, device=device, dtype=_SCALE)
         self.value_scales = torch.zeros(scales, device=device, dtype=_SCALE)
 
@@ -50,7 +51,7 @@ class KVPool:
         for source, target, tokens in copies:
             a, b = source * self.block_size, target * self.block_size
             for part in self._parts():
-                part[:, b : b + tokens] = part[:, a : a + tokens]
+                part[:, :, b : b + tokens] = part[:, :, a : a + tokens]
 
     def slots(self, blocks: Sequence[int], length: int) -> np.ndarray:
         """Slots (length,) int64 of the first tokens of a sequence that lies in `blocks`."""
@@ -59,19 +60,20 @@ class KVPool:
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
         """Store k, v (N, K, D) of one layer in `slots` (N,)."""
+        k, v = k.transpose(0, 1), v.transpose(0, 1)
         if not self.quantized:
-            self.keys[layer, slots], self.values[layer, slots] = k.to(self.keys.dtype), v.to(self.values.dtype)
+            self.keys[layer][:, slots], self.values[layer][:, slots] = k.to(self.keys.dtype), v.to(self.values.dtype)
             return
-        self.keys[layer, slots], self.key_scales[layer, slots] = quantize_heads(k)
-        self.values[layer, slots], self.value_scales[layer, slots] = quantize_heads(v)
+        self.keys[layer][:, slots], self.key_scales[layer][:, slots] = quantize_heads(k)
+        self.values[layer][:, slots], self.value_scales[layer][:, slots] = quantize_heads(v)
 
     def read(self, layer: int, slots: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Keys and values (*slots.shape, K, D) of one layer, as `dtype`."""
-        k, v = self.keys[layer, slots].to(dtype), self.values[layer, slots].to(dtype)
+        k, v = self.keys[layer][:, slots].to(dtype), self.values[layer][:, slots].to(dtype)
         if self.quantized:
-            k *= self.key_scales[layer, slots, :, None]
-            v *= self.value_scales[layer, slots, :, None]
-        return k, v
+            k *= self.key_scales[layer][:, slots, None]
+            v *= self.value_scales[layer][:, slots, None]
+        return k.movedim(0, -2), v.movedim(0, -2)
 
     def _parts(self) -> tuple[Tensor, ...]:
         return self.keys, self.values, self.key_scales, self.value_scales

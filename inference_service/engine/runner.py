@@ -71,12 +71,12 @@ class Runner:
         self._cpu: CpuKernels | None = None
         self._static: StaticStep | None = None
         int8_cache = kv_cache == "int8" or (kv_cache == "auto" and self.device.type == "cuda")
+        self._cache_dtype = torch.int8 if int8_cache else torch.bfloat16
         self.tuned = threading.Event()  # the choice of kernels is final
         if self.device.type == "cpu":
             # more threads than this cost a small model more in waiting than they bring
             torch.set_num_threads(threads or min(4, os.cpu_count() or 1))
-            self._cache_dtype = torch.int8 if int8_cache else torch.float32
-            # the compiled step reads float32 keys and values only
+            # the compiled step reads bfloat16 keys and values only
             self._cpu = CpuKernels(loaded, torch.get_num_threads(), self.tuned, compiled=not int8_cache)
             self.context_length = self._affordable(self.context_length)
         else:
@@ -84,7 +84,6 @@ class Runner:
             round_to_int8(self._model, loaded.int8)  # both ways of a step have to compute the same model
             parameters = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
             self._model = copy.deepcopy(self._model).to(self.device, torch.bfloat16)
-            self._cache_dtype = torch.int8 if int8_cache else torch.bfloat16
             self._gpu_kernel = "bfloat16 operators"
         self.bandwidth = measure_bandwidth(self.device)
         self.threads = torch.get_num_threads()

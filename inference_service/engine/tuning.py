@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numba
@@ -28,7 +28,7 @@ Choice = dict[int, str]
 SIZES = (1, 4, 8, 16, 32, 64, 128, 256)  # tokens of a step
 _CLEARLY = 0.8  # a less precise way has to take less than this share of the time
 _ABANDONED_S = 60.0  # a file that is being written is younger
-_FORMAT = 3  # of the file, and of what the kernels do
+_FORMAT = 4  # of the file, and of what the kernels do
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def chosen(choice: Choice, tokens: int) -> str:
 def measure(ways: Mapping[str, Compute], config: GPTConfig) -> Choice:
     """The fastest of `ways` for each size up to the context; the first ones are preferred, being more precise."""
     sizes = [size for size in SIZES if size <= config.context_length] or [1]
-    pool = KVPool(config, 1, max(sizes), torch.device("cpu"), torch.float32)
+    pool = _pool(sizes, config)
     choice = {}
     for size in sizes:
         work = _step(size)
@@ -57,9 +57,14 @@ def measure(ways: Mapping[str, Compute], config: GPTConfig) -> Choice:
 
 def _use_once(ways: Mapping[str, Compute], choice: Choice, config: GPTConfig) -> None:
     """What is not compiled on this disk yet is compiled here, and not in the first step that somebody waits for."""
-    pool = KVPool(config, 1, max(choice), torch.device("cpu"), torch.float32)
+    pool = _pool(choice, config)
     for size, name in choice.items():
         ways[name](_step(size), pool)
+
+
+def _pool(sizes: Iterable[int], config: GPTConfig) -> KVPool:
+    """One block that holds the longest step."""
+    return KVPool(config, 1, max(sizes), torch.device("cpu"), torch.bfloat16)
 
 
 def _step(size: int) -> list[Work]:

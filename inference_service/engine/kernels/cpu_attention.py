@@ -1,4 +1,4 @@
-"""Attention over the paged cache, compiled by numba: row by row, or for many rows of one sequence in blocks."""
+"""Attention over the paged cache, compiled by numba: query by query, or for many queries of one sequence together."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ import numpy as np
 
 from inference_service.engine.kernels.cpu_layers import exp, f32, rms_norm
 from inference_service.engine.kernels.jit import compiled
-from inference_service.engine.kernels.simd import LANES, LONGEST_TILE, tile4, tile16
+from inference_service.engine.kernels.simd import LANES, LONGEST_TILE, strided
 
-_tile = tile16 if LONGEST_TILE == 16 else tile4
-BLOCK_ROWS = LANES
-BLOCKED_ROWS = 8  # from so many rows of a sequence on, gathering its keys and values first pays
+TOGETHER = 3 if LONGEST_TILE == 16 else 6  # from so many queries on it pays
+
+
+@compiled
+def _keep(x):  # type: ignore[no-untyped-def]
+    """A float32 rounded to the nearest bfloat16, ties to even."""
+    bits = f32(x).view(np.uint32)
+    return np.int16(np.int32((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)))
+
+
+@compiled
+def _kept(bits):  # type: ignore[no-untyped-def]
+    """The float32 of a bfloat16."""
+    return np.int32(np.int32(bits) << np.int32(16)).view(np.float32)
 
 
 @compiled
@@ -29,7 +40,7 @@ def _rotate(qk, cos, sin):  # type: ignore[no-untyped-def]
 @compiled
 def store(row, position, slot, weights, shape, keys, values):  # type: ignore[no-untyped-def]
     """Norm and turn the queries and keys of one token's row (heads + 2 KV heads, D); keys and values to their slot."""
-    kv_heads = keys.shape[1]
+    kv_heads = keys.shape[0]
     heads = row.shape[0] - 2 * kv_heads
     if shape.qk_norm:
         for h in range(heads + kv_heads):
@@ -38,75 +49,72 @@ def store(row, position, slot, weights, shape, keys, values):  # type: ignore[no
         _rotate(row[: heads + kv_heads], weights.cos[position], weights.sin[position])
     for h in range(kv_heads):
         for d in range(row.shape[1]):
-            keys[slot, h, d] = row[heads + h, d]
-            values[slot, h, d] = row[heads + kv_heads + h, d]
+            keys[h, slot, d] = _keep(row[heads + h, d])
+            values[h, slot, d] = _keep(row[heads + kv_heads + h, d])
 
 
 @compiled
 def attend(query, keys, values, head, slots, length, out, scores):  # type: ignore[no-untyped-def]
     """One row's query (D,) of a head that reads KV head `head` -> out (D,); positions 0..length-1 are at `slots`.
 
-    scores is room for as many numbers.
+    scores is room for as many numbers. Four positions at a time: their sums do not wait for each other.
     """
     width = query.shape[0]
     scale = f32(1 / math.sqrt(f32(width)))
     highest = f32(-1e30)
-    for t in range(length):
-        dot, key = f32(0), keys[slots[t], head]
-        for d in range(width):
-            dot += query[d] * key[d]
-        scores[t] = dot * scale
-        if scores[t] > highest:
-            highest = scores[t]
+    whole = length - length % 4
+    for t in range(0, whole, 4):
+        a, b, c, d = keys[head, slots[t]], keys[head, slots[t + 1]], keys[head, slots[t + 2]], keys[head, slots[t + 3]]
+        w, x, y, z = f32(0), f32(0), f32(0), f32(0)
+        for j in range(width):
+            w += query[j] * _kept(a[j])
+            x += query[j] * _kept(b[j])
+            y += query[j] * _kept(c[j])
+            z += query[j] * _kept(d[j])
+        scores[t], scores[t + 1], scores[t + 2], scores[t + 3] = w * scale, x * scale, y * scale, z * scale
+        highest = max(highest, max(max(w, x), max(y, z)) * scale)
+    for t in range(whole, length):
+        w, a = f32(0), keys[head, slots[t]]
+        for j in range(width):
+            w += query[j] * _kept(a[j])
+        scores[t] = w * scale
+        highest = max(highest, scores[t])
     for t in range(length):
         scores[t] = exp(scores[t] - highest)
     total = f32(0)
     for t in range(length):
         total += scores[t]
     inverse = f32(1) / total
-    for d in range(width):
-        out[d] = f32(0)
-    for t in range(length):
-        share, value = scores[t] * inverse, values[slots[t], head]
-        for d in range(width):
-            out[d] += share * value[d]
-
-
-@compiled
-def gather(keys, values, head, slots, length, gathered, at):  # type: ignore[no-untyped-def]
-    """Keys (D, LONGEST_TILE) for each LONGEST_TILE positions, then values (length, LONGEST_TILE) for each LONGEST_TILE
-    of D, into gathered from `at` on; see `gathered_size`."""
-    width = keys.shape[2]
-    for t in range(-(-length // LONGEST_TILE) * LONGEST_TILE):
-        target = at + (t // LONGEST_TILE) * width * LONGEST_TILE + t % LONGEST_TILE
-        if t < length:
-            key = keys[slots[t], head]
-            for d in range(width):
-                gathered[target + d * LONGEST_TILE] = key[d]
-        else:
-            for d in range(width):
-                gathered[target + d * LONGEST_TILE] = f32(0)
-    at += -(-length // LONGEST_TILE) * LONGEST_TILE * width
-    for t in range(length):
-        value = values[slots[t], head]
-        for d in range(width):
-            gathered[at + ((d // LONGEST_TILE) * length + t) * LONGEST_TILE + d % LONGEST_TILE] = value[d]
+    for j in range(width):
+        out[j] = f32(0)
+    for t in range(0, whole, 4):
+        a, b = values[head, slots[t]], values[head, slots[t + 1]]
+        c, d = values[head, slots[t + 2]], values[head, slots[t + 3]]
+        w, x, y, z = scores[t], scores[t + 1], scores[t + 2], scores[t + 3]
+        for j in range(width):
+            out[j] += (w * _kept(a[j]) + x * _kept(b[j])) + (y * _kept(c[j]) + z * _kept(d[j]))
+    for t in range(whole, length):
+        a, w = values[head, slots[t]], scores[t]
+        for j in range(width):
+            out[j] += w * _kept(a[j])
+    for j in range(width):
+        out[j] *= inverse
 
 
 @compiled
 def _softmax(shares):  # type: ignore[no-untyped-def]
-    """e to the power of shares (positions, BLOCK_ROWS) less each column's highest, in place; their sums (BLOCK_ROWS,).
+    """e to the power of shares (positions, LANES) less each column's highest, in place; their sums (LANES,).
 
     Four lines at a time: each sum waits for the one before.
     """
-    highest, total = np.full(BLOCK_ROWS, f32(-1e30)), np.zeros(BLOCK_ROWS, f32)
+    highest, total = np.full(LANES, f32(-1e30)), np.zeros(LANES, f32)
     for t in range(0, shares.shape[0], 4):
         a, b, c, d = shares[t], shares[t + 1], shares[t + 2], shares[t + 3]
-        for r in range(BLOCK_ROWS):
+        for r in range(LANES):
             highest[r] = max(highest[r], max(max(a[r], b[r]), max(c[r], d[r])))
     for t in range(0, shares.shape[0], 4):
         a, b, c, d = shares[t], shares[t + 1], shares[t + 2], shares[t + 3]
-        for r in range(BLOCK_ROWS):
+        for r in range(LANES):
             a[r], b[r] = exp(a[r] - highest[r]), exp(b[r] - highest[r])
             c[r], d[r] = exp(c[r] - highest[r]), exp(d[r] - highest[r])
             total[r] += (a[r] + b[r]) + (c[r] + d[r])
@@ -114,38 +122,53 @@ def _softmax(shares):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def gathered_size(length, width):  # type: ignore[no-untyped-def]
-    keys = -(-length // LONGEST_TILE) * LONGEST_TILE * width
-    return keys + -(-width // LONGEST_TILE) * LONGEST_TILE * length
+def _read(kept, slots, begin, count, head, room):  # type: ignore[no-untyped-def]
+    """Of one head, what is kept (KV heads, slots, D) at `count` positions from `begin` on, to room (positions, D)."""
+    for i in range(count):
+        source, target = kept[head, slots[begin + i]], room[i]
+        for d in range(target.shape[0]):
+            target[d] = _kept(source[d])
 
 
 @compiled
-def attend_block(projected, row, rows, head, width, gathered, at, start, length, attended):  # type: ignore[no-untyped-def]
-    """Up to BLOCK_ROWS rows of one sequence, the first at position `start`; one head; `length` positions are gathered.
+def attend_together(projected, row, first, lanes, head, width, keys, values, slots, start, attended):  # type: ignore[no-untyped-def]
+    """Up to LANES queries of one sequence that read KV head `head`: of its rows, each with all the heads that share it,
+    those from lane `first` on. Its first row is `row` of all rows, at position `start`.
 
-    projected (all rows, ...) holds the queries, attended (all rows, heads * D) gets the result. Everything in between
-    has the rows as its last dimension.
+    projected (all rows, ...) holds the queries, attended (all rows, heads * D) gets the result; keys, values (KV
+    heads, slots, D), positions are at `slots`. Everything in between has the lanes as its last dimension: a number of
+    a key or value that was loaded is used for all of them.
     """
-    seen = start + rows
+    shared = attended.shape[1] // width // keys.shape[0]
+    seen = start + (first + lanes - 1) // shared + 1
     scale = f32(1 / math.sqrt(f32(width)))
-    query = np.zeros((width, BLOCK_ROWS), f32)
-    for r in range(rows):
+    query = np.zeros((width, LANES), f32)
+    for lane in range(lanes):
+        at = (head * shared + (first + lane) % shared) * width
+        line = projected[row + (first + lane) // shared]
         for d in range(width):
-            query[d, r] = projected[row + r, head * width + d] * scale
+            query[d, lane] = line[at + d] * scale
     flat_query = query.reshape(-1)
-    shares = np.empty((-(-seen // LONGEST_TILE) * LONGEST_TILE, BLOCK_ROWS), f32)
+    shares = np.empty((-(-seen // LONGEST_TILE) * LONGEST_TILE, LANES), f32)
+    flat_room = np.zeros((LONGEST_TILE + 1) * max(width, LONGEST_TILE), f32)  # a tile may look beyond the last one
+    room = flat_room[: LONGEST_TILE * width].reshape(LONGEST_TILE, width)
     for t in range(0, seen, LONGEST_TILE):
-        _tile(flat_query, 0, BLOCK_ROWS, gathered, at + t * width, width, shares[t:])
-    padded = shares.shape[0]
-    for t in range(start + 1, padded):
-        for r in range(min(t - start, BLOCK_ROWS)):
-            shares[t, r] = f32(-1e30)  # the future, and what is no position
+        _read(keys, slots, t, min(LONGEST_TILE, seen - t), head, room)
+        strided(flat_room, 0, width, 1, flat_query, 0, width, shares[t:], False)  # type: ignore[call-arg]
+    for t in range(start + first // shared + 1, shares.shape[0]):
+        for lane in range(min((t - start) * shared - first, LANES)):
+            shares[t, lane] = f32(-1e30)  # the future, and what is no position
     total = _softmax(shares)
-    flat_shares, sums = shares.reshape(-1), np.empty((LONGEST_TILE, BLOCK_ROWS), f32)
-    at += -(-length // LONGEST_TILE) * LONGEST_TILE * width
-    for d in range(0, width, LONGEST_TILE):
-        _tile(flat_shares, 0, BLOCK_ROWS, gathered, at + d * length, seen, sums)
-        for r in range(rows):
-            inverse = f32(1) / total[r]
-            for j in range(min(LONGEST_TILE, width - d)):
-                attended[row + r, head * width + d + j] = sums[j, r] * inverse
+    flat_shares = shares.reshape(-1)
+    sums = np.zeros((-(-width // LONGEST_TILE) * LONGEST_TILE, LANES), f32)
+    for t in range(0, seen, LONGEST_TILE):
+        count = min(LONGEST_TILE, seen - t)
+        _read(values, slots, t, count, head, room)
+        for d in range(0, width, LONGEST_TILE):
+            strided(flat_room, d, 1, width, flat_shares, t * LANES, count, sums[d:], True)  # type: ignore[call-arg]
+    for lane in range(lanes):
+        inverse = f32(1) / total[lane]
+        at = (head * shared + (first + lane) % shared) * width
+        out = attended[row + (first + lane) // shared]
+        for d in range(width):
+            out[at + d] = sums[d, lane] * inverse

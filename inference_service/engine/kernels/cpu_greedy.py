@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
-from inference_service.engine.kernels.cpu_layers import exp, f32
+from inference_service.engine.kernels.cpu_layers import INFINITE, exp, f32
 from inference_service.engine.kernels.jit import compiled
 
 _ABSOLUTE = np.int32(0x7FFFFFFF)
-_INFINITE = np.int32(0x7F800000)  # the bits of infinity; those of NaN are above them
 
 
 @compiled
@@ -31,7 +30,7 @@ def greedy(logits, picked):  # type: ignore[no-untyped-def]
         for j in range(size):
             highest = max(highest, _ordered(bits[j]))
             largest = max(largest, np.int32(bits[j] & _ABSOLUTE))
-        if largest >= _INFINITE:
+        if largest >= INFINITE:  # the bits of NaN are above it
             picked[0, r], picked[1, r] = 0, math.nan
             continue
         token = np.int32(size)

@@ -33,6 +33,7 @@ PACKED = np.int32 if HAS_BFLOAT16 else f32
 """What products read their inputs as: pairs of bfloat16 where there are instructions for them, else float32."""
 
 RELU2, GELU, GELU_TANH, SWIGLU = range(4)
+INFINITE, NAN = np.int32(0x7F800000), np.int32(0x7FC00000)  # bits of float32
 # Inputs of so many rows stay in the second-level cache while weights pass by.
 _ROWS_AT_ONCE = 128 // TILE_ROWS * TILE_ROWS
 
@@ -295,6 +296,23 @@ def _erf(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _tanh(x):  # type: ignore[no-untyped-def]
+    small = exp(f32(-2) * abs(x))
+    y = (f32(1) - small) / (f32(1) + small)
+    return y if x > 0 else -y
+
+
+@compiled
+def soften(x, cap):  # type: ignore[no-untyped-def]
+    """cap * tanh(x / cap) in place; NaN for what is not finite."""
+    bits = x.view(np.int32)
+    for j in range(x.shape[0]):
+        broken = np.int32(bits[j] & INFINITE) == INFINITE
+        y = f32(cap * _tanh(x[j] / cap)).view(np.int32)
+        bits[j] = NAN if broken else y
+
+
+@compiled
 def activate(x, out, kind):  # type: ignore[no-untyped-def]
     """out (n,) of x (n,), of a gated activation x (2 n,): gate, then what it opens; x and out may be the same."""
     n = out.shape[0]
@@ -308,9 +326,7 @@ def activate(x, out, kind):  # type: ignore[no-untyped-def]
     elif kind == GELU_TANH:
         for j in range(n):
             u = f32(0.79788456) * (x[j] + f32(0.044715) * x[j] * x[j] * x[j])
-            small = exp(f32(-2) * abs(u))
-            tanh = (f32(1) - small) / (f32(1) + small)
-            out[j] = f32(0.5) * x[j] * (f32(1) + (tanh if u > 0 else -tanh))
+            out[j] = f32(0.5) * x[j] * (f32(1) + _tanh(u))
     else:
         for j in range(n):
             small = exp(-abs(x[j]))

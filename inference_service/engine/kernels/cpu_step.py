@@ -21,7 +21,7 @@ from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES
 from inference_service.engine.kernels.team import done, take, wait
 
 _PIECE_BYTES = 65536  # of weights: some microseconds of work
-_PHASES_A_LAYER = 11
+_PHASES_A_LAYER = 10
 _QKV, _OUT, _UP, _DOWN, _HEAD = range(5)
 
 
@@ -73,6 +73,7 @@ class Shape(NamedTuple):
     bigram_rows: int
     d_ff: int
     n_layer: int
+    logit_softcap: float
 
 
 class Batch(NamedTuple):
@@ -80,8 +81,9 @@ class Batch(NamedTuple):
 
     tokens, previous, positions, owner (rows,) int64, the last being the segment, which is the part of one sequence;
     slots (segments, longest) int64: where in the pool the positions of the sequence are;
-    segments (segments, 4) int64: first row, rows, first position, and where gathered keys and values go, or -1 to read
-    them in place; blocks (blocks, 3) int64: segment, row in it and rows that attend together;
+    segments (segments, 2) int64: first row and its position;
+    blocks (blocks, 3) int64: segment, and which of its queries of a KV head attend together: the first one and how
+    many, counted row by row over the heads that share it;
     wanted (R,) int64: rows whose logits are needed.
     """
 
@@ -103,7 +105,6 @@ class Scratch(NamedTuple):
     attended: np.ndarray
     raised: np.ndarray
     packed: np.ndarray
-    gathered: np.ndarray
     logits: np.ndarray
 
 
@@ -140,8 +141,8 @@ def _embed(x, row, batch, weights, shape):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _project(state, phase, matrix, layer, k, scratch, rows, out, adding):  # type: ignore[no-untyped-def]
-    """out = the packed rows @ the layer's matrix + its bias, or added to out."""
+def _project(state, phase, matrix, layer, k, scratch, rows, out, adding, cap):  # type: ignore[no-untyped-def]
+    """out = the packed rows @ the layer's matrix + its bias, or added to out; softly capped, if `cap` is not 0."""
     n, none = matrix.scale.shape[1], np.empty(0, f32)
     width = k // 2 if HAS_BFLOAT16 else k
     panels = -(-n // LANES)
@@ -153,6 +154,9 @@ def _project(state, phase, matrix, layer, k, scratch, rows, out, adding):  # typ
     while piece < pieces:
         some = piece * a_piece, min((piece + 1) * a_piece, panels)
         layers.multiply(matrix.weight, start, k, some, scratch.packed, width, rows, scale, bias, out, adding)
+        if cap:
+            for row in range(rows):
+                layers.soften(out[row, some[0] * LANES : min(some[1] * LANES, n)], cap)
         done(state, phase)
         piece = take(state, phase)
     wait(state, phase, pieces)
@@ -198,48 +202,27 @@ def _store(state, phase, layer, batch, weights, shape, scratch, keys, values):  
 
 
 @compiled
-def _gather(state, phase, layer, batch, scratch, keys, values):  # type: ignore[no-untyped-def]
-    kv_heads = keys.shape[2]
-    pieces = batch.segments.shape[0] * kv_heads
-    piece = take(state, phase)
-    while piece < pieces:
-        number, head = piece // kv_heads, piece % kv_heads
-        _, rows, start, at = batch.segments[number]
-        if at >= 0:
-            length = start + rows
-            at += head * attention.gathered_size(length, keys.shape[3])
-            attention.gather(keys[layer], values[layer], head, batch.slots[number], length, scratch.gathered, at)
-        done(state, phase)
-        piece = take(state, phase)
-    wait(state, phase, pieces)
-
-
-@compiled
 def _attend(state, phase, layer, batch, scratch, keys, values):  # type: ignore[no-untyped-def]
-    kv_heads, width = keys.shape[2], keys.shape[3]
+    kv_heads, width = keys.shape[1], keys.shape[3]
     heads = scratch.attended.shape[1] // width
     shared = heads // kv_heads
     scores = np.empty(batch.slots.shape[1], f32)
-    pieces = batch.blocks.shape[0] * heads
+    pieces = batch.blocks.shape[0] * kv_heads
     piece = take(state, phase)
     while piece < pieces:
-        number, offset, size = batch.blocks[piece // heads]
-        head = piece % heads
-        row, rows, start, at = batch.segments[number]
-        row, start, length = row + offset, start + offset, start + rows
-        if at >= 0:
-            at += (head // shared) * attention.gathered_size(length, width)
-            attention.attend_block(
-                scratch.projected, row, size, head, width, scratch.gathered, at, start, length, scratch.attended
-            )
+        number, first, size = batch.blocks[piece // kv_heads]
+        row, start = batch.segments[number]
+        kv_head, slots = piece % kv_heads, batch.slots[number]
+        if size > 1:
+            attention.attend_together(
+                scratch.projected, row, first, size, kv_head, width, keys[layer], values[layer], slots, start,
+                scratch.attended,
+            )  # fmt: skip
         else:
-            for r in range(size):
-                query = scratch.projected[row + r].reshape(-1, width)[head]
-                out = scratch.attended[row + r].reshape(heads, width)[head]
-                seen = start + r + 1
-                attention.attend(
-                    query, keys[layer], values[layer], head // shared, batch.slots[number], seen, out, scores
-                )
+            row, seen, head = row + first // shared, start + first // shared + 1, kv_head * shared + first % shared
+            query = scratch.projected[row].reshape(-1, width)[head]
+            out = scratch.attended[row].reshape(heads, width)[head]
+            attention.attend(query, keys[layer], values[layer], kv_head, slots, seen, out, scores)
         done(state, phase)
         piece = take(state, phase)
     wait(state, phase, pieces)
@@ -262,8 +245,8 @@ def _embed_all(state, phase, batch, weights, shape, x):  # type: ignore[no-untyp
 def step(state, batch, weights, shape, keys, values, scratch):  # type: ignore[no-untyped-def]
     """Logits of the batch's wanted rows into scratch.logits.
 
-    state: `team.counters` of `phases`; keys, values (layers, slots of the pool, KV heads, D) float32, in which the new
-    tokens' are stored.
+    state: `team.counters` of `phases`; keys, values (layers, KV heads, slots of the pool, D) int16, bits of bfloat16,
+    in which the new tokens' are stored.
     """
     matrices = weights.qkv, weights.out, weights.up, weights.down, weights.head
     sources = scratch.x, scratch.attended, scratch.x, scratch.raised, scratch.x
@@ -278,12 +261,10 @@ def step(state, batch, weights, shape, keys, values, scratch):  # type: ignore[n
         k = shape.d_ff if part == _DOWN else sources[part].shape[1]
         # one place that calls each of them: where it is called, a function is compiled again
         _prepare(state, phase, part, sources[part], rows, k, number // 2, batch, weights, shape, scratch)
-        adding = part in (_OUT, _DOWN)
-        _project(state, phase + 1, matrices[part], layer, k, scratch, rows, targets[part], adding)
+        adding, cap = part in (_OUT, _DOWN), f32(shape.logit_softcap if part == _HEAD else 0)
+        _project(state, phase + 1, matrices[part], layer, k, scratch, rows, targets[part], adding, cap)
         phase += 2
         if part == _QKV:
             _store(state, phase, layer, batch, weights, shape, scratch, keys, values)
-            if scratch.gathered.shape[0]:
-                _gather(state, phase + 1, layer, batch, scratch, keys, values)
-            _attend(state, phase + 2, layer, batch, scratch, keys, values)
-            phase += 3
+            _attend(state, phase + 1, layer, batch, scratch, keys, values)
+            phase += 2

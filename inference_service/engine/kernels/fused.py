@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from inference_service.engine.kernels import cpu_layers, cpu_step
-from inference_service.engine.kernels.cpu_attention import BLOCK_ROWS, BLOCKED_ROWS, gathered_size
+from inference_service.engine.kernels.cpu_attention import TOGETHER
 from inference_service.engine.kernels.cpu_greedy import greedy
 from inference_service.engine.kernels.cpu_step import Batch, Matrix, Norms, Scratch, Shape, Weights
-from inference_service.engine.kernels.simd import HAS_BFLOAT16, TILE_ROWS, packed
+from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES, TILE_ROWS, packed
 from inference_service.engine.kernels.team import Team, counters
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.scheduler import Work, wanted_rows
@@ -94,7 +94,7 @@ class FusedStep:
         )
         self._shape = Shape(
             c.norm == "layer", c.norm_eps, c.embedding_norm, c.qk_norm, _ACTIVATIONS[c.activation],
-            c.bigram_rows, c.d_ff, c.n_layer,
+            c.bigram_rows, c.d_ff, c.n_layer, c.logit_softcap,
         )  # fmt: skip
 
     def ways(self) -> dict[str, Callable[[Sequence[Work], KVPool], Tensor]]:
@@ -108,19 +108,20 @@ class FusedStep:
         return self.logits(work, pool, alone=True)
 
     def logits(self, work: Sequence[Work], pool: KVPool, *, alone: bool = False) -> Tensor:
-        """Compute the work; logits (R, V) float32 of the positions that it asks for, in its order."""
-        batch, gathered = self._batch(work, pool)
-        scratch = self._scratch(len(batch.tokens), len(batch.wanted), gathered)
-        keys, values = pool.keys.numpy(), pool.values.numpy()
+        """Compute the work; logits (R, V) float32 of the positions that it asks for, in its order.
+
+        The pool must be bfloat16.
+        """
+        batch = self._batch(work, pool)
+        scratch = self._scratch(len(batch.tokens), len(batch.wanted))
+        keys, values = (part.view(torch.int16).numpy() for part in (pool.keys, pool.values))
         state = counters(cpu_step.phases(self._config.n_layer))
         arguments = state, batch, self._weights, self._shape, keys, values, scratch
         if alone:
             cpu_step.step(*arguments)
         else:
             self._team.run(cpu_step.step, *arguments)
-        logits = torch.from_numpy(scratch.logits)
-        cap = self._config.logit_softcap
-        return cap * torch.tanh(logits / cap) if cap else logits
+        return torch.from_numpy(scratch.logits)
 
     def pick_greedy(self, logits: Tensor) -> Tensor:
         """logits (R, V) float32 -> (2, R) float64: tokens and their log probabilities, as `sampler.pick_greedy`."""
@@ -128,14 +129,13 @@ class FusedStep:
         greedy(logits.numpy(), picked)
         return torch.from_numpy(picked)
 
-    def _batch(self, work: Sequence[Work], pool: KVPool) -> tuple[Batch, int]:
-        """The work as arrays, and how many numbers of gathered keys and values it needs."""
-        c = self._config
+    def _batch(self, work: Sequence[Work], pool: KVPool) -> Batch:
         count = sum(len(item.tokens) for item in work)
         tokens, previous, positions, owner = (np.empty(count, np.int64) for _ in range(4))
         slots = np.zeros((len(work), max(item.start + len(item.tokens) for item in work)), np.int64)
-        segments, blocks = np.empty((len(work), 4), np.int64), []
-        n = gathered = 0
+        segments, blocks = np.empty((len(work), 2), np.int64), []
+        shared = self._config.n_head // self._config.n_kv_head
+        n = 0
         for i, item in enumerate(work):
             new = len(item.tokens)
             stop = item.start + new
@@ -143,16 +143,15 @@ class FusedStep:
             tokens[n : n + new], previous[n : n + new] = item.tokens, item.previous
             positions[n : n + new], owner[n : n + new] = range(item.start, stop), i
             slots[i, :stop] = pool.slots(item.sequence.lease.blocks, stop)
-            together = BLOCK_ROWS if new >= BLOCKED_ROWS else 1
-            segments[i] = n, new, item.start, gathered if together > 1 else -1
-            if together > 1:
-                gathered += c.n_kv_head * gathered_size(stop, c.head_dim)
-            blocks += [(i, row, min(together, new - row)) for row in range(0, new, together)]
+            segments[i] = n, item.start
+            queries = new * shared
+            together = LANES if queries >= TOGETHER else 1
+            blocks += [(i, first, min(together, queries - first)) for first in range(0, queries, together)]
             n += new
         wanted = np.array(wanted_rows(work), np.int64)
-        return Batch(tokens, previous, positions, owner, slots, segments, np.array(blocks), wanted), gathered
+        return Batch(tokens, previous, positions, owner, slots, segments, np.array(blocks), wanted)
 
-    def _scratch(self, rows: int, wanted: int, gathered: int) -> Scratch:
+    def _scratch(self, rows: int, wanted: int) -> Scratch:
         c = self._config
         attended = c.n_head * c.head_dim
         raised = c.d_ff * (2 if c.activation == "swiglu" else 1)
@@ -168,7 +167,6 @@ class FusedStep:
             attended=room(rows, attended),
             raised=room(rows, raised),
             packed=np.empty(widest // 2 if HAS_BFLOAT16 else widest, cpu_layers.PACKED),
-            gathered=room(gathered),
             logits=room(wanted, c.vocab_size),
         )
 

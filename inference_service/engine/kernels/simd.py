@@ -165,6 +165,42 @@ pair1, pair4, pair8, pair12 = (_tile(rows, 2) for rows in (1, 4, 8, 12))
 
 
 @intrinsic
+def strided(typingctx, x, first, row_step, k_step, lines, start, k, out, adding):  # type: ignore[no-untyped-def]
+    """out (LONGEST_TILE, 16) = x (LONGEST_TILE, k) @ lines (k, 16), or added to out; all float32.
+
+    x: flat, its first number at `first`, the next of a row `k_step` elements on, the next row `row_step`; lines: flat
+    from `start` on.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        first_value, row_value, k_value, start_value, length, adding_value = (arguments[i] for i in (1, 2, 3, 5, 6, 8))
+        inputs = builder.gep(_data(context, builder, x, arguments[0], _f32), [first_value])
+        vectors = builder.gep(_data(context, builder, lines, arguments[4], _f32), [start_value])
+        results = _data(context, builder, out, arguments[7], _f32)
+        targets = [builder.gep(results, [_long(row * LANES)]) for row in range(LONGEST_TILE)]
+        places = [builder.mul(row_value, _long(row)) for row in range(LONGEST_TILE)]
+        zero = ir.Constant(_floats, [0.0] * LANES)
+        sums = []
+        for target in targets:
+            before = cgutils.alloca_once_value(builder, zero)
+            with builder.if_then(adding_value):
+                builder.store(_vector(builder, target, _floats), before)
+            sums.append(before)
+        with cgutils.for_range(builder, length) as loop:
+            vector = _vector(builder, builder.gep(vectors, [builder.mul(loop.index, _long(LANES))]), _floats)
+            column = builder.gep(inputs, [builder.mul(loop.index, k_value)])
+            for place, total in zip(places, sums, strict=True):
+                one = _splat(builder, builder.load(builder.gep(column, [place])), _floats)
+                builder.store(_call(builder, _FMA, vector, one, builder.load(total)), total)
+        for target, total in zip(targets, sums, strict=True):
+            builder.store(builder.load(total), builder.bitcast(target, _floats.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.none(x, i64, i64, i64, lines, i64, i64, out, types.boolean), codegen
+
+
+@intrinsic
 def widen(typingctx, weight, start, k, out, at, step):  # type: ignore[no-untyped-def]
     """16 columns of int8 weights, from `start` on, as k / 2 times 16 pairs of bfloat16 into out (flat int32) from `at`
     on, every `step` elements. k is even."""

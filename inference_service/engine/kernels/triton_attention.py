@@ -22,7 +22,7 @@ _MOST_PARTS = 32
 @triton.jit
 def _attend(  # type: ignore[no-untyped-def]
     q, keys, values, key_scales, value_scales, tables, positions, highest_out, total_out, out, table_width,
-    softmax_scale,
+    pool_slots, softmax_scale,
     KV_HEADS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, PAGE: tl.constexpr, PARTS: tl.constexpr,
     QUANTIZED: tl.constexpr, TYPE: tl.constexpr, BLOCK_G: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr,
 ):  # fmt: skip
@@ -42,7 +42,7 @@ def _attend(  # type: ignore[no-untyped-def]
         at = start + tl.arange(0, BLOCK_S)
         seen = at < last
         block = tl.load(tables + row * table_width + at // PAGE, mask=seen, other=0)
-        entry = (block.to(tl.int64) * PAGE + at % PAGE) * KV_HEADS + kv_head
+        entry = block.to(tl.int64) * PAGE + at % PAGE + kv_head * pool_slots
         inside = seen[:, None] & (d < D)[None, :]
         k = tl.load(keys + entry[:, None] * D + d[None, :], mask=inside, other=0)
         if BLOCK_G == 1:
@@ -99,7 +99,7 @@ def parts(rows: int, kv_heads: int, longest: int, processors: int) -> int:
 def attend(q: Tensor, rows: Rows, pool: KVPool, layer: int, split: int = 0) -> Tensor:
     """q (N, H, D) over the positions that each row sees -> (N, H * D). `split` 0: as many parts as suit the GPU."""
     n, heads, width = q.shape
-    kv_heads = pool.keys.shape[2]
+    _, kv_heads, slots, _ = pool.keys.shape
     group = heads // kv_heads
     split = split or parts(n, kv_heads, rows.tables.shape[1] * pool.block_size, processors(q.device))
     out = torch.empty(n, heads, split, width, device=q.device)
@@ -107,7 +107,7 @@ def attend(q: Tensor, rows: Rows, pool: KVPool, layer: int, split: int = 0) -> T
     block_d = triton.next_power_of_2(width)
     _attend[n, kv_heads, split](
         q, pool.keys[layer], pool.values[layer], pool.key_scales[layer], pool.value_scales[layer],
-        rows.tables, rows.positions, highest, totals, out, rows.tables.stride(0), width**-0.5,
+        rows.tables, rows.positions, highest, totals, out, rows.tables.stride(0), slots, width**-0.5,
         KV_HEADS=kv_heads, GROUP=group, D=width, PAGE=pool.block_size, PARTS=split, QUANTIZED=pool.quantized,
         TYPE=dot_type(q.device), BLOCK_G=1 if group == 1 else max(16, triton.next_power_of_2(group)),
         BLOCK_D=max(16, block_d), BLOCK_S=KEYS,

@@ -13,20 +13,20 @@ from inference_service.model.config import GPTConfig
 
 
 @triton.jit
-def _write(pool, scales, at, head, real, x, D, D_REAL: tl.constexpr, QUANTIZED: tl.constexpr, wanted):  # type: ignore[no-untyped-def]
-    """Store a head in the pool's row `at`, if it is wanted there."""
+def _write(pool, scales, at, real, x, D, D_REAL: tl.constexpr, QUANTIZED: tl.constexpr, wanted):  # type: ignore[no-untyped-def]
+    """Store a head in row `at` of the pool, if it is wanted there."""
     if QUANTIZED:
         # the scale is rounded first, so that its rounding costs nothing
         scale = tl.maximum(tl.max(tl.abs(x), axis=0) / 127.0, 6.103515625e-05).to(tl.float16)
-        tl.store(scales + at + head, scale, mask=wanted)
+        tl.store(scales + at, scale, mask=wanted)
         whole = tl.floor(x / scale.to(tl.float32) + 0.5)
         x = tl.minimum(tl.maximum(whole, -127.0), 127.0)
-    tl.store(pool + (at + head) * D_REAL + D, x.to(pool.dtype.element_ty), mask=real & wanted)
+    tl.store(pool + at * D_REAL + D, x.to(pool.dtype.element_ty), mask=real & wanted)
 
 
 @triton.jit
 def _heads(  # type: ignore[no-untyped-def]
-    qkv, positions, slots, cos, sin, q, keys, values, key_scales, value_scales,
+    qkv, positions, slots, cos, sin, q, keys, values, key_scales, value_scales, pool_slots,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
     QK_NORM: tl.constexpr, EPS: tl.constexpr, ROTARY: tl.constexpr, QUANTIZED: tl.constexpr,
 ):  # fmt: skip
@@ -45,11 +45,12 @@ def _heads(  # type: ignore[no-untyped-def]
         other = tl.load(begin + (d + D // 2) % D, mask=real, other=0.0) * factor
         turned = turned * tl.load(cos + position * D + d, mask=real, other=0.0)
         turned += other * tl.load(sin + position * D + d, mask=real, other=0.0)
-    at = tl.load(slots + row).to(tl.int64) * KV_HEADS
+    slot = tl.load(slots + row).to(tl.int64)
+    key_at, value_at = slot + (head - HEADS) * pool_slots, slot + (head - HEADS - KV_HEADS) * pool_slots
     tl.store(q + (row * HEADS + head) * D + d, turned, mask=real & (head < HEADS))
     is_key = (head >= HEADS) & (head < HEADS + KV_HEADS)
-    _write(keys, key_scales, at, head - HEADS, real, turned, d, D, QUANTIZED, is_key)
-    _write(values, value_scales, at, head - HEADS - KV_HEADS, real, x, d, D, QUANTIZED, head >= HEADS + KV_HEADS)
+    _write(keys, key_scales, key_at, real, turned, d, D, QUANTIZED, is_key)
+    _write(values, value_scales, value_at, real, x, d, D, QUANTIZED, head >= HEADS + KV_HEADS)
 
 
 def heads(
@@ -61,7 +62,7 @@ def heads(
     cos, sin = rotary or (None, None)
     _heads[len(qkv), c.n_head + 2 * c.n_kv_head](
         qkv, rows.positions, rows.slots, cos, sin, q, pool.keys[layer], pool.values[layer],
-        pool.key_scales[layer], pool.value_scales[layer],
+        pool.key_scales[layer], pool.value_scales[layer], pool.keys.shape[2],
         HEADS=c.n_head, KV_HEADS=c.n_kv_head, D=c.head_dim, BLOCK_D=triton.next_power_of_2(c.head_dim),
         QK_NORM=c.qk_norm, EPS=c.norm_eps, ROTARY=rotary is not None, QUANTIZED=pool.quantized, num_warps=1,
     )  # fmt: skip

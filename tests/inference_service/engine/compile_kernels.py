@@ -42,7 +42,7 @@ def linear(capability: int, rows: int, norm: int, activation: int) -> None:
 def heads(capability: int, quantized: bool) -> None:
     cache, constants = INT8 if quantized else "*bf16", {"HEADS": 12, "KV_HEADS": 3, "D": 64, "BLOCK_D": 64}
     types = {"qkv": FLOAT, "positions": INT32, "slots": INT32, "cos": FLOAT, "sin": FLOAT, "q": FLOAT}
-    types |= {"keys": cache, "values": cache, "key_scales": HALF, "value_scales": HALF}
+    types |= {"keys": cache, "values": cache, "key_scales": HALF, "value_scales": HALF, "pool_slots": "i32"}
     build(
         triton_heads._heads,
         types,
@@ -55,7 +55,7 @@ def attention(capability: int, group: int, parts: int, quantized: bool) -> None:
     cache = INT8 if quantized else "*bf16"
     types = {"q": FLOAT, "keys": cache, "values": cache, "key_scales": HALF, "value_scales": HALF, "tables": INT32}
     types |= {"positions": INT32, "highest_out": FLOAT, "total_out": FLOAT, "out": FLOAT, "table_width": "i32"}
-    types |= {"softmax_scale": "fp32"}
+    types |= {"pool_slots": "i32", "softmax_scale": "fp32"}
     constants = {
         "KV_HEADS": 3, "GROUP": group, "D": 64, "PAGE": 16, "PARTS": parts, "QUANTIZED": quantized,
         "TYPE": triton.language.bfloat16, "BLOCK_G": 1 if group == 1 else 16, "BLOCK_D": 64,

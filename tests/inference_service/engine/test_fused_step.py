@@ -8,7 +8,6 @@ import torch
 from inference_service.engine.block_manager import BlockManager
 from inference_service.engine.cpu_kernels import by_operators
 from inference_service.engine.kernels.fused import FusedStep
-from inference_service.engine.kernels.simd import HAS_BFLOAT16
 from inference_service.engine.kv_pool import KVPool
 from inference_service.engine.runner import BLOCK_SIZE, Runner
 from inference_service.engine.sampler import pick_greedy, to_host
@@ -26,9 +25,9 @@ def loaded(random_model):
     return SimpleNamespace(config=random_model.config, int8=int8, floats=floats, build_float=lambda: model)
 
 
-def steps(compute, config, max_tokens):
+def steps(compute, config, max_tokens, dtype=torch.bfloat16):
     """All logits that a scheduler's steps over PROMPTS produce, five greedy tokens each, and the tokens before them."""
-    pool = KVPool(config, 40, BLOCK_SIZE, torch.device("cpu"), torch.float32)
+    pool = KVPool(config, 40, BLOCK_SIZE, torch.device("cpu"), dtype)
     scheduler = Scheduler(BlockManager(40, BLOCK_SIZE), max_tokens, 8)
     for prompt in PROMPTS:
         scheduler.add(Sequence(list(prompt)))
@@ -54,10 +53,10 @@ def test_logits_are_those_of_the_naive_full_forward(loaded, way, max_tokens):
     else:
         fused = FusedStep(loaded.config, loaded.floats, loaded.int8, 1 if way == "one thread" else 2)
         ways = fused.ways().values()
-    # the compiled step rounds inputs to bfloat16, whose precision is 1 in 256, where the processor multiplies them
-    tolerance = 0.01 if way != "operators" and HAS_BFLOAT16 else 2e-5
+    # the compiled step keeps keys and values in bfloat16, whose precision is 1 in 256, and rounds inputs to it
+    tolerance, dtype = (2e-5, torch.float32) if way == "operators" else (0.01, torch.bfloat16)
     for compute in ways:
-        for tokens, row in steps(compute, loaded.config, max_tokens):
+        for tokens, row in steps(compute, loaded.config, max_tokens, dtype):
             expected = model(torch.tensor([tokens]))[0, -1]
             assert (row - expected).norm() < tolerance * expected.norm()
 
