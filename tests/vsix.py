@@ -8,11 +8,11 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.programs import TOOLS, missing
 
 REPO = Path(__file__).parent.parent
 SERVER = REPO / "editors" / "vscode" / "server" / "main.py"  # after the build
-NODE = REPO / ".tools" / "vscode" / "bin"
+NODE = TOOLS / "vscode" / "bin"
 
 
 @cache
@@ -20,10 +20,7 @@ def built_vsix() -> Path:
     """The path of the .vsix. Without npm the calling test is skipped, on CI it fails."""
     path = os.pathsep.join([str(NODE), os.environ["PATH"]])
     if shutil.which("npm", path=path) is None:
-        message = "npm was not found: install Node.js 22 or newer, or run `tools/install_vscode.sh .tools/vscode`."
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("npm was not found: install Node.js 22 or newer, or run `tools/install_vscode.sh .tools/vscode`.")
     built = subprocess.run(
         ["make", "--no-print-directory", "vsix"],
         cwd=REPO,

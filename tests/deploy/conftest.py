@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -13,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.cluster.cluster import Cluster
+from deploy.cluster.cluster import Cluster, make_certificate
 from deploy.cluster.processes import Nginx, Replica, free_port
 from deploy.cluster.programs import Missing
 from tests.conftest import BUNDLED_NANO
 from tests.deploy.editors import Editors
+from tests.programs import missing
 
 pytest.register_assert_rewrite(*(f"tests.deploy.drill_{name}" for name in ("access", "failures", "rollout", "backup")))
 
@@ -79,10 +79,8 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drille
             cluster.key = cluster.new_key("team")
             cluster.admin_key = cluster.new_key("operator", "complete,events,metrics,admin")
             yield cluster
-    except Missing as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+    except Missing as problem:
+        missing(str(problem))
 
 
 @pytest.fixture
@@ -99,7 +97,5 @@ async def cluster(running_cluster: Drilled) -> AsyncIterator[Drilled]:
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate and its key."""
-    from deploy.cluster.cluster import make_certificate
-
     make_certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
     return tmp_path / "tls.crt", tmp_path / "tls.key"
