@@ -3,10 +3,10 @@
     locust -f deploy/load/locustfile.py --headless --users 50 --spawn-rate 5 --run-time 5m --host http://127.0.0.1:8000
 
 Each types a file again that exists, from somewhere within: a character at a time, with the pauses of a person, a look
-around now and then, mistakes that are taken back, and jumps to other files. Where the fingers rest for the debounce
-time a completion is asked for. Typing on before it is there hangs up, as an editor does; a right one is accepted half
-of the time. The key is taken from MIDFILL_TOKEN. Beside Locust's own figures there are `first token`,
-`whole completion` and `cancelled`.
+around now and then, mistakes that are taken back, and jumps to other files. Where the fingers rest for as long as VS
+Code waits a completion is asked for. Typing on before it is there hangs up, as an editor does; a right one is accepted
+half of the time. The key is taken from MIDFILL_TOKEN. Beside Locust's own figures there are `first token`, `whole
+completion` and `cancelled`.
 """
 # ruff: noqa: S311 (chance makes a person here, not a secret)
 
@@ -24,7 +24,7 @@ from pathlib import Path
 import gevent
 from locust import HttpUser, events, task
 
-DEBOUNCE_S = 0.075
+WAIT_S = 0.05  # VS Code's own, which the default of midfill.debounceMs is shorter than
 PREFIX_CHARS, SUFFIX_CHARS = 6000, 1500
 DELETE, JUMP, LOOK, ACCEPT = 0.08, 0.01, 0.02, 0.5  # shares of keystrokes; ACCEPT of right completions
 
@@ -95,7 +95,7 @@ class Typist(HttpUser):
             self._asking.kill()
 
     def _ask(self, typed: str) -> None:
-        gevent.sleep(DEBOUNCE_S)
+        gevent.sleep(WAIT_S)
         body = {
             "prompt": typed[-PREFIX_CHARS:],
             "suffix": self._text[self._at : self._at + SUFFIX_CHARS],
