@@ -105,7 +105,8 @@ def measured(folder: Path = RESULTS) -> Iterator[tuple[str, str, float]]:
             yield f"{where}, {record['date']}", what, float(record["figures"][key]["decode_tokens_per_s"])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def tell(arguments: Sequence[str] | None = None) -> str:
+    """What the command prints: Markdown."""
     options = _parser().parse_args(arguments)
     table = machines(options.prices)
     if options.machine not in table:
@@ -116,19 +117,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if rate is None and options.tokens_per_second is not None:
         rate = options.tokens_per_second / options.tokens_per_request
     team = Team(options.developers, options.requests_per_hour)
-    print("| what | tokens/s | $ per 1k tokens | $ per request | $ per developer and month | autoscaled |")
-    print("|---|---|---|---|---|---|")
+    head = [
+        "| what | tokens/s | $ per 1k tokens | $ per request | $ per developer and month | autoscaled |",
+        "|---|---|---|---|---|---|",
+    ]
     if rate is not None:
         service = Service(hourly, options.machines, rate, options.tokens_per_request, options.busy)
-        print(_row("given", service, team))
-        return
+        return "\n".join([*head, _row("given", service, team)])
+    rows = []
     for where, what, tokens_per_s in measured():
-        service = Service(
-            hourly, 1, tokens_per_s / options.tokens_per_request, options.tokens_per_request, options.busy
+        per_s = tokens_per_s / options.tokens_per_request
+        rows.append(
+            _row(f"{what} on {where}", Service(hourly, 1, per_s, options.tokens_per_request, options.busy), team)
         )
-        print(_row(f"{what} on {where}", service, team))
-    print(f"\n{_NOTE.format(hourly)}\n")
-    _print_bounds(table, options.weights_millions, spot=options.spot)
+    bounds = _bounds(table, options.weights_millions, spot=options.spot)
+    return "\n".join([*head, *rows, "", _NOTE.format(hourly), "", *bounds])
 
 
 def _row(what: str, service: Service, team: Team) -> str:
@@ -144,9 +147,9 @@ def _row(what: str, service: Service, team: Team) -> str:
     return f"| {what} | {' | '.join(cells)} |"
 
 
-def _print_bounds(table: dict[str, Machine], weights_millions: float, *, spot: bool) -> None:
-    print(f"| at most, {weights_millions:g} million weights | {' | '.join(BYTES_A_WEIGHT)} |")
-    print("|---|" + "---|" * len(BYTES_A_WEIGHT))
+def _bounds(table: dict[str, Machine], weights_millions: float, *, spot: bool) -> Iterator[str]:
+    yield f"| at most, {weights_millions:g} million weights | {' | '.join(BYTES_A_WEIGHT)} |"
+    yield "|---|" + "---|" * len(BYTES_A_WEIGHT)
     for machine in table.values():
         if machine.bandwidth_gb_s:
             hourly = machine.spot if spot else machine.on_demand
@@ -154,7 +157,11 @@ def _print_bounds(table: dict[str, Machine], weights_millions: float, *, spot: b
             for size in BYTES_A_WEIGHT.values():
                 tokens_per_s = machine.bandwidth_gb_s * 1e9 / (weights_millions * 1e6 * size)
                 cells.append(f"{tokens_per_s:,.0f} tokens/s, ${hourly / 3600 / tokens_per_s * 1000:.6f} per 1k")
-            print(f"| {machine.name}, ${hourly:.2f} an hour | {' | '.join(cells)} |")
+            yield f"| {machine.name}, ${hourly:.2f} an hour | {' | '.join(cells)} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    print(tell(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:

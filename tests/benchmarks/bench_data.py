@@ -151,6 +151,23 @@ def data_table(m: dict[str, float], core_hour: float, tb_month: float) -> list[s
     return rows + [f"| {key} | " + " | ".join(column[key] for column in columns) + " |" for key in columns[0]]
 
 
+def rates_table(m: dict[str, float]) -> list[str]:
+    rates = {
+        "collect: parse, filter, scrub, fingerprint": f"{m['collect_bytes_per_core_second'] / 1e6:.1f} MB of code a "
+        f"core-second, {size(m['collect_memory'])} a process",
+        "collect --merge: near-duplicates": f"{m['fingerprint_bytes_per_file'] / 1e3:.1f} kB of memory a file",
+        "tokenizer, 16k ids": f"{m['tokenizer_core_seconds']:.0f} core-seconds, {size(m['tokenizer_memory'])}, for any "
+        "corpus",
+        "prepare, 1 worker": f"{m['prepare_tokens_per_core_second'] / 1e6:.1f} million tokens a core-second",
+        "prepare, 2 workers": f"{m['prepare_tokens_per_core_second_2_workers'] / 1e6:.1f} million tokens a core-second",
+        "corpus on disk": f"{m['bytes_per_token']:.2f} bytes a token, {m['tokens_per_file']:,.0f} tokens a file",
+        "shards on disk": f"{m['disk_bytes_per_token']:.2f} bytes a token (uint16; twice that for a vocabulary beyond "
+        "65,536)",
+        "training rows": f"{m['sampler_tokens_per_core_second'] / 1e6:.2f} million tokens a core-second",
+    }
+    return ["| rate | measured |", "|---|---|", *(f"| {name} | {rate} |" for name, rate in rates.items())]
+
+
 def train_table(peak: float, mfu: float, gpu_hour: float) -> list[str]:
     rows = ["| weights | tokens | H200 hours | on 8 GPUs | cost |", "|---|---|---|---|---|"]
     for model, weights in MODELS.items():
@@ -182,6 +199,7 @@ def main() -> None:
     record.need(args.corpus, args.data)
     measured = measure(args.corpus, args.data)
     print("\n".join(data_table(measured, args.core_hour, args.tb_month)), end="\n\n")
+    print("\n".join(rates_table(measured)), end="\n\n")
     print("\n".join(train_table(args.peak, args.mfu, args.gpu_hour)), end="\n\n")
     prices = {name: getattr(args, name) for name in ("core_hour", "gpu_hour", "tb_month", "peak", "mfu")}
     record.write("data", {"measured": measured, "assumed": prices}, args.results)

@@ -88,8 +88,5 @@ def test_the_page_tells_what_the_commands_print(capsys):
     for words in commands:
         cost.main(words.split())
         printed = capsys.readouterr().out.strip()
-        # measured rates come anew with each benchmark; the page quotes the rest
-        if "--requests-per-second" in words:
+        if "--hourly" not in words:  # there a reader's own figures stand for the example's
             assert printed in page, words
-    cost.main([])
-    assert capsys.readouterr().out.partition("\n\n")[2].strip() in page

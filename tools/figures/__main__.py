@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from tests.benchmarks.bench_data import data_table, train_table
+from deploy import cost
+from tests.benchmarks.bench_data import data_table, rates_table, train_table
 from tools.figures.overview import ratio_table, run_table
 from tools.figures.plots import PLOTS, draw
 from tools.figures.results import ROOT, Result, newest
@@ -26,7 +27,9 @@ def section(name: str, results: dict[str, Result]) -> str:
         return run_table()
     if name == "ratios":
         return f"{_image(name)}\n\n{ratio_table(results)}"
-    benchmark, _, part = name.partition(" ")  # "data", "data training"
+    if name == "cost":
+        return cost.tell([])
+    benchmark, _, part = name.partition(" ")  # "data", "data rates", "data training"
     if benchmark not in results:
         return f"Not measured yet: `python -m tests.benchmarks.bench_{benchmark.replace('-', '_')}`."
     result = results[benchmark]
@@ -40,6 +43,8 @@ def _data(result: Result, part: str) -> str:
     assumed = result.figures["assumed"]
     if part == "training":
         return "\n".join(train_table(assumed["peak"], assumed["mfu"], assumed["gpu_hour"]))
+    if part == "rates":
+        return "\n".join(rates_table(result.figures["measured"]))
     rows = data_table(result.figures["measured"], assumed["core_hour"], assumed["tb_month"])
     return "\n".join(rows) + f"\n\n{result.caption()}"
 
