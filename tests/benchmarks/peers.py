@@ -1,6 +1,7 @@
 """GPT-2 of 124 million random weights, and who else can run it: the same weights for everybody, greedy, two threads.
 
-Each contestant has `prefill`, `decode` and `streams`, which return seconds; `answer` completes one prompt of a replay.
+Each contestant returns seconds: `prefill` from a prompt that was never seen to its first token, `decode` for so many
+tokens after the first, `streams` for so many tokens of each prompt, prompts of one length, all together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +27,6 @@ from inference_service.model.directory import LoadedModel
 from inference_service.model.tokenizer import Tokenizer
 
 Ids = list[int]
-
-
-class Contestant(Protocol):
-    name: str
-
-    def prefill(self, prompt: Ids) -> float:
-        """Seconds from a prompt that was never seen to its first token."""
-        ...
-
-    def decode(self, prompt: Ids, count: int) -> float:
-        """Seconds for `count` tokens after the first."""
-        ...
-
-    def streams(self, prompts: list[Ids], count: int) -> float:
-        """Seconds for `count` tokens of each prompt, prompts of one length, all together."""
-        ...
 
 
 def write_gpt2(path: Path, vocab_size: int = 50257, **shape: int) -> None:
@@ -176,6 +161,7 @@ class LlamaCpp:
         self._held = self._held[:start]
 
     def answer(self, prompt: Ids, count: int) -> Ids:
+        """The next tokens, for a replay."""
         kept = min(common_prefix(self._held, prompt), len(prompt) - 1)
         self._forget(kept, 0)
         last = len(prompt) - 1
@@ -223,15 +209,14 @@ class CTranslate2:
 
     name = "CTranslate2 int8"
 
-    def __init__(self, model: Path, threads: int, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Path, threads: int) -> None:
         import ctranslate2
 
         converted = model.with_name(model.name + "-ct2")
         if not converted.exists():
             ctranslate2.converters.TransformersConverter(str(model)).convert(str(converted), quantization="int8")
         self._generator = ctranslate2.Generator(str(converted), device="cpu", intra_threads=threads, inter_threads=1)
-        vocabulary = json.loads((converted / "vocabulary.json").read_text(encoding="utf-8"))
-        self._pieces = vocabulary
+        self._pieces = json.loads((converted / "vocabulary.json").read_text(encoding="utf-8"))
         self.kernel = self._generator.compute_type
 
     def _seconds(self, prompts: list[Ids], count: int) -> float:
@@ -299,7 +284,7 @@ def present(
     makers = {
         Ours.name: lambda: Ours(loaded, threads, speculation),
         LlamaCpp.name: lambda: LlamaCpp(gguf, threads, streams),
-        CTranslate2.name: lambda: CTranslate2(model, threads, loaded.tokenizer),
+        CTranslate2.name: lambda: CTranslate2(model, threads),
         Transformers.name: lambda: Transformers(model),
     }
     found: dict[str, Any] = {}
