@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.cluster.processes import free_port
 from lsp_server.client import CompletionRequest, ServiceClient
 from lsp_server.decision import mode_at
 from lsp_server.documents import window_prefix, window_suffix
@@ -173,9 +173,7 @@ def row_of(outcome: Outcome, keystrokes: int) -> dict[str, Any]:
 
 def serve() -> tuple[subprocess.Popen[bytes], str]:
     """A service with the bundled model on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "inference_service", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

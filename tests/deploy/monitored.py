@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from typing import Any
 import httpx
 import yaml
 
+from deploy.cluster.processes import free_port, service_environment
 from deploy.monitoring.render import HERE, render
-from tests.inference_service.conftest import PostgresServer, RedisServer, free_port
+from tests.inference_service.conftest import PostgresServer, RedisServer
 from tests.programs import program
+from tests.service_process import running_service
 
-ROOT = Path(__file__).parents[2]
 SCOPES = "complete,events,metrics,admin"
 
 
@@ -71,30 +71,12 @@ def wait_for(what: str, holds: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError(f"{seconds} seconds without: {what}")
 
 
-def serve(*options: str, **environ: str) -> Iterator[str]:
-    """The URL of a service that is ended with the generator."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
-    command = [sys.executable, "-m", "inference_service", "--port", "0", "--device", "cpu", "--threads", "1", *options]
-    environment = {**clean, "PYTHONPATH": str(ROOT), **environ}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield next(line for line in process.stdout if "ready on" in line).split()[3]
-        finally:
-            process.terminate()
-
-
 def command(*words: str, **environ: str) -> str:
     """The output of a `midfill-serve` command."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     done = subprocess.run(
-        [sys.executable, "-m", "inference_service", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+        [sys.executable, "-m", "inference_service", *words], env={**service_environment({}), **environ},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -120,10 +102,10 @@ def running(folder: Path, models: Path) -> Iterator[Stack]:
         made = command("keys", "create", "--owner", "drill", "--scopes", SCOPES, "--database", database)
         key = next(line for line in made.splitlines() if line.startswith("mf_")).strip()
         (folder / "key").write_text(key)
-        start = contextlib.contextmanager(serve)
         options = ("--database", database, "--redis", redis.url, "--models", str(models))
-        endpoint = ends.enter_context(start(*options, "--spool-dir", str(folder / "spool")))
-        upstream = ends.enter_context(start("--upstream", endpoint, "--database", "none", MIDFILL_UPSTREAM_KEY=key))
+        endpoint = ends.enter_context(running_service(*options, "--spool-dir", str(folder / "spool")))
+        options = ("--upstream", endpoint, "--database", "none")
+        upstream = ends.enter_context(running_service(*options, MIDFILL_UPSTREAM_KEY=key))
         prometheus = f"http://127.0.0.1:{free_port()}"
         stack = Stack(endpoint, upstream, prometheus, redis, database, key)
         ends.callback(stack.client.close)

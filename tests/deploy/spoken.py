@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
-import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +13,7 @@ from typing import Any
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.deploy.manifests import DEPLOY
+from tests.service_process import running_service
 
 
 @dataclass(frozen=True)
@@ -42,34 +40,23 @@ def listen() -> Spoken:
 
     collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
-    command = [sys.executable, "-m", "inference_service", "--port", "0", "--device", "cpu", "--threads", "1"]
-    with subprocess.Popen(
-        [*command, "--otlp-endpoint", f"http://127.0.0.1:{collector.server_port}"],
-        cwd=DEPLOY.parent,
-        env={**clean, "PYTHONPATH": str(DEPLOY.parent)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as service:
-        try:
-            with httpx.Client(base_url=service.stdout.readline().split()[3], timeout=60) as client:
-                prompt = {"prompt": "def add(a, b):\n    ", "suffix": "\n", "max_tokens": 4, "temperature": 0}
-                for answer, status in (
-                    (client.post("/v1/completions", json=prompt), 200),
-                    (client.post("/v1/completions", json={**prompt, "stream": True}), 200),
-                    (client.post("/complete", json={"code": "import ", "max_tokens": 2}), 200),
-                    (client.post("/v1/completions", json={"prompt": 1}), 400),
-                    (client.get("/none"), 404),
-                ):
-                    assert answer.status_code == status, answer.text
-        finally:
-            service.terminate()
-            errors = service.communicate(timeout=60)[1]
+    traced = ("--otlp-endpoint", f"http://127.0.0.1:{collector.server_port}")
+    with tempfile.TemporaryFile("w+") as errors:
+        with running_service(*traced, stderr=errors) as url, httpx.Client(base_url=url, timeout=60) as client:
+            prompt = {"prompt": "def add(a, b):\n    ", "suffix": "\n", "max_tokens": 4, "temperature": 0}
+            for answer, status in (
+                (client.post("/v1/completions", json=prompt), 200),
+                (client.post("/v1/completions", json={**prompt, "stream": True}), 200),
+                (client.post("/complete", json={"code": "import ", "max_tokens": 2}), 200),
+                (client.post("/v1/completions", json={"prompt": 1}), 400),
+                (client.get("/none"), 404),
+            ):
+                assert answer.status_code == status, answer.text
+        errors.seek(0)
+        lines = [json.loads(line) for line in errors if line.startswith("{")]
     collector.shutdown()
     parsed = [ExportTraceServiceRequest.FromString(body) for body in posted]
     resources = [resource for one in parsed for resource in one.resource_spans]
     spans = [span for resource in resources for scope in resource.scope_spans for span in scope.spans]
     named = [*(resource.resource for resource in resources), *spans]
-    lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
     return Spoken(lines, {item.key for one in named for item in one.attributes})

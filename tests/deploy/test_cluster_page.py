@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cluster.processes import ROOT
+from deploy.cluster.processes import ROOT, service_environment
 from tests.docs.pages import fences
 
 PAGE = ROOT / "docs" / "cluster.md"
@@ -25,9 +25,8 @@ def machine(tmp_path):
     (models / "rollout.json").write_text("{}")
     (tmp_path / "var/lib/midfill/spool").mkdir(parents=True)
     (tmp_path / "var/lib/midfill/spool" / "waiting").write_text("events")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
     environment = {
-        **clean, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **service_environment({}), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MIDFILL_DATABASE": f"sqlite:///{tmp_path}/var/lib/midfill/midfill.sqlite",
     }  # fmt: skip
 

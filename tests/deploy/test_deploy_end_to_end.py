@@ -1,14 +1,12 @@
 """deploy_end_to_end.sh goes from a folder of code to a served, monitored cluster."""
 
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.deploy.monitored import ROOT
-from tests.inference_service.conftest import free_port
+from deploy.cluster.processes import ROOT, free_port, service_environment
 from tests.programs import program
 
 
@@ -19,21 +17,11 @@ def test_a_folder_of_code_becomes_a_monitored_cluster(tmp_path):
         program(name, name)
     for name, package in (("code", "inference_service/api"), ("measured", "lsp_server/postprocess")):
         shutil.copytree(ROOT / package, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
     ports = ("MIDFILL_PORT", "MIDFILL_OPERATOR_PORT", "MIDFILL_PROMETHEUS_PORT")
-    environment |= {name: str(free_port()) for name in ports} | {"PYTHON": sys.executable}
-    words = [
-        "timeout",
-        "1700",
-        "deploy/deploy_end_to_end.sh",
-        "--smoke",
-        tmp_path / "code",
-        tmp_path / "measured",
-        tmp_path / "work",
-    ]
-    done = subprocess.run(
-        list(map(str, words)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800
-    )
+    environment = service_environment({}) | {name: str(free_port()) for name in ports} | {"PYTHON": sys.executable}
+    folders = [tmp_path / name for name in ("code", "measured", "work")]
+    words = ["timeout", "1700", "deploy/deploy_end_to_end.sh", "--smoke", *folders]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     served = [line for line in done.stdout.splitlines() if " serves " in line]
     assert len(served) == 3 and len({line.split()[-1] for line in served}) == 1

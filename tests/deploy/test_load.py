@@ -1,6 +1,5 @@
 """The typing load against a real service, for a short while."""
 
-import contextlib
 import csv
 import os
 import subprocess
@@ -9,13 +8,14 @@ import sys
 import httpx
 import pytest
 
-from tests.deploy.monitored import ROOT, serve
+from deploy.cluster.processes import ROOT
+from tests.service_process import running_service
 
 
 @pytest.mark.full
 @pytest.mark.timeout(240)
 def test_people_who_type_are_served(tmp_path):
-    with contextlib.contextmanager(serve)() as url:
+    with running_service() as url:
         words = ["--headless", "--users", "3", "--spawn-rate", "3", "--run-time", "20s", "--seed", "1", "--host", url]
         command = [sys.executable, "-m", "locust", "-f", ROOT / "deploy" / "load" / "locustfile.py", *words]
         environment = {name: value for name, value in os.environ.items() if name != "MIDFILL_TOKEN"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import crossplane
 import pytest
 
-from deploy.cluster.processes import ROOT
+from deploy.cluster.processes import ROOT, service_environment
 from inference_service import http_server
 from inference_service.settings import Settings
 from tests.programs import program
@@ -28,8 +28,7 @@ def settings(tmp_path, certificate):
 
 
 def render(path, settings):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
-    done = subprocess.run([RENDER], env={**clean, **settings}, capture_output=True, text=True)
+    done = subprocess.run([RENDER], env={**service_environment({}), **settings}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     path.write_text(done.stdout)
     return path

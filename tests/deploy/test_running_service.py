@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from deploy.cluster.processes import service_environment
 from tests.deploy.manifests import DEPLOY
+from tests.service_process import running_service
 
 pytestmark = pytest.mark.timeout(400)  # starts a service, which compiles first on a new machine
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
+CLEAN = service_environment({})
 CHECK = [sys.executable, DEPLOY / "docker" / "healthcheck.py"]
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    command = [sys.executable, "-m", "inference_service", "--port", "0", "--device", "cpu", "--threads", "1"]
-    environment = {**CLEAN, "PYTHONPATH": str(DEPLOY.parent)}
-    with subprocess.Popen(command, cwd=DEPLOY.parent, env=environment, stdout=subprocess.PIPE, text=True) as service:
-        try:
-            yield service.stdout.readline().split()[3]
-        finally:
-            service.terminate()
+    with running_service() as url:
+        yield url
 
 
 def test_the_health_check_is_content_with_a_service_that_works(url: str):

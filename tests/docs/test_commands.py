@@ -8,20 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cluster.processes import free_port, service_environment
 from tests.docs.pages import COMMANDS, PAGES, ROOT, fences, needs, script, unfenced
-from tests.inference_service.conftest import free_port
+from tests.service_process import running_service
 
 
 @pytest.fixture(scope="module")
 def service_port():
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
-    command = [sys.executable, "-m", "inference_service", "--port", "0", "--device", "cpu", "--threads", "1"]
-    environment = {**clean, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield int(process.stdout.readline().split()[3].rpartition(":")[2])
-        finally:
-            process.terminate()
+    with running_service() as url:
+        yield int(url.rpartition(":")[2])
 
 
 @pytest.mark.timeout(500)
@@ -37,12 +32,10 @@ def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path, request):
             own[name] = tmp_path / name.lower()
             ignored = shutil.ignore_patterns("bundled", "__pycache__")
             shutil.copytree(ROOT / package, own[name], ignore=ignored)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
     environment = {
-        **clean,
+        **service_environment({}),
         **{name: str(path) for name, path in own.items()},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from deploy.cluster.processes import free_port, service_environment
 from tests.e2e.waiting import wait_for
 from tests.programs import program, tool
 from tests.vsix import built_vsix
@@ -194,16 +194,15 @@ class CodeServer:
             *("--extensions-dir", str(folder / "extensions")),
         ]
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")},
+            **service_environment({}),
             **{f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "STATE", "CACHE")},
             "HOME": str(folder),
-            "PYTHONPATH": str(REPO),
             **({"PATH": path} if path else {}),
         }
         if path:  # VS Code takes the environment of a login shell, which sets a PATH of its own
             (folder / ".profile").write_text(f"export PATH='{path}'\n")
         self._run("--install-extension", str(built_vsix()))
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self._log = (folder / "code-server.log").open("wb")
         self._process = subprocess.Popen(
             [
@@ -284,9 +283,3 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=executable, args=arguments, timeout=120_000)
         yield browser
         browser.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,20 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cluster.processes import free_port, listens
 from tests.programs import program
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int) -> None:
     for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if listens(port):
+            return
         time.sleep(0.05)
     raise AssertionError(f"nothing listens on port {port}")
 
@@ -75,18 +68,8 @@ class PostgresServer:
             os.chown(self._folder, user.pw_uid, user.pw_gid)
             self._user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         self.port = free_port()
-        command = [
-            self._initdb,
-            "-D",
-            f"{self._folder}/data",
-            "-U",
-            "midfill",
-            "-A",
-            "trust",
-            "--no-sync",
-            "-E",
-            "UTF8",
-        ]
+        options = ("-U", "midfill", "-A", "trust", "-E", "UTF8", "--no-sync")
+        command = [self._initdb, "-D", f"{self._folder}/data", *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._folder, **self._user)  # type: ignore
         self.start()
 

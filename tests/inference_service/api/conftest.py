@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import json
 import logging
-import os
 import queue
 import signal
 import socket
@@ -22,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.cluster.processes import service_environment
 from inference_service import http_server
 from inference_service.app import create_app
 from inference_service.settings import Settings
@@ -125,13 +125,12 @@ class Process:
     """A `midfill-serve` process; `output` lines of stdout come through a thread, stderr into a file."""
 
     def __init__(self, command: list[str], script: dict[str, Any], env: dict[str, str], log: Path) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("MIDFILL_")}
         self.log = log
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**clean, "PYTHONPATH": str(ROOT), "SCRIPT": json.dumps(script), **env},
+                env={**service_environment({}), "SCRIPT": json.dumps(script), **env},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

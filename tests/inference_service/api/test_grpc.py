@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from deploy.cluster.processes import free_port
 from inference_service.__main__ import main
 from inference_service.api.grpc import midfill_pb2 as pb
 from inference_service.api.grpc.server import NAME, GrpcServer
-from tests.inference_service.conftest import free_port
 from tools import grpc_code
 
 ROOT = Path(__file__).parents[3]

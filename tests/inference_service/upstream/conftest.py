@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cluster.processes import free_port
 from inference_service.model import directory, huggingface
 from tests.inference_service.api.conftest import live, scripted, serve, start_process  # noqa: F401 (fixtures)
 from tests.inference_service.model.huggingface.small_models import random_model, save
@@ -35,8 +35,7 @@ class LlamaCpp:
     """The server as a process; `start` again after `kill` takes the same port."""
 
     def __init__(self, model: Path, log: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [sys.executable, str(SERVER), str(model), str(self.port)]
         self._log = log
