@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import logging
 import queue
@@ -25,15 +24,10 @@ from deploy.cluster.processes import service_environment
 from inference_service import http_server
 from inference_service.app import create_app
 from inference_service.settings import Settings
+from tests.inference_service.api.scripted_backend import ScriptedBackend
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-
-_spec = importlib.util.spec_from_file_location("scripted_backend", HERE / "scripted_backend.py")
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["scripted_backend"] = _module
-_spec.loader.exec_module(_module)
-ScriptedBackend = _module.ScriptedBackend
 
 
 class Api(SimpleNamespace):

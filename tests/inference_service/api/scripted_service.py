@@ -5,9 +5,8 @@ import os
 import sys
 import types
 
-from scripted_backend import ScriptedBackend
-
 from inference_service.__main__ import main
+from tests.inference_service.api.scripted_backend import ScriptedBackend
 
 
 def local_backend(model: str, **_: object) -> ScriptedBackend:

@@ -193,5 +193,7 @@ def test_without_the_extra_the_setting_is_refused(monkeypatch, capsys):
 
 def test_the_generated_code_is_current(tmp_path):
     grpc_code.generate(tmp_path)
-    for made in tmp_path.rglob("*_pb2.py*"):
+    written = list(tmp_path.rglob("*_pb2.py*"))
+    assert len(written) == 2
+    for made in written:
         assert made.read_text() == (ROOT / made.relative_to(tmp_path)).read_text(), "run python -m tools.grpc_code"
