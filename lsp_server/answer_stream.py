@@ -70,12 +70,12 @@ class AnswerStream:
                     self.completion_id = str(event["id"])
                     choice = event["choices"][0]
                     texts.append(str(choice["text"]))
-                    if self._on_text(texts[-1]):
-                        return Completion(self.completion_id, "".join(texts), ENOUGH, None)
-                    finish = choice.get("finish_reason") or finish
                     told = event.get("midfill", {})
                     if isinstance(logprob := told.get("mean_logprob"), int | float):
                         confidence = math.exp(min(logprob, 0.0))
+                    if self._on_text(texts[-1]):
+                        return Completion(self.completion_id, "".join(texts), ENOUGH, confidence)
+                    finish = choice.get("finish_reason") or finish
                     queue_ms = float(told.get("queue_ms") or 0.0)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise ServiceFault(f"{self.base_url} sent something that is not a completion stream") from error

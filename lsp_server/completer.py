@@ -24,7 +24,7 @@ from lsp_server.flow import Flow, Shown
 from lsp_server.journal import Journal
 from lsp_server.load import Load
 from lsp_server.overlap import replaced_length
-from lsp_server.postprocess import postprocess
+from lsp_server.postprocess import is_settled, postprocess
 from lsp_server.postprocess.place import Place
 from lsp_server.settings import Settings
 from lsp_server.spot import Spot
@@ -320,7 +320,9 @@ class Completer:
             self.remember(spot, self.filtered(spot, asked.mode, completion))
             return completion
 
-        return Stream(spot, fetch, GRACE_S)
+        place = self._place(spot, asked.mode)
+        end = "\n" if asked.mode == "block" else ""  # of blocks the service sends whole lines
+        return Stream(spot, fetch, GRACE_S, lambda text: is_settled(text + end, place))
 
     def request_for(self, flow: Flow, spot: Spot, priority: int = 0) -> CompletionRequest:
         """What the service is to be asked at `spot`."""
@@ -344,11 +346,7 @@ class Completer:
 
     def filtered(self, spot: Spot, mode: str, completion: Completion) -> Cached:
         """What may be shown of an answer."""
-        request = spot.request
-        # Filters look around the cursor, not at all of a large file.
-        prefix, suffix = (spot.prefix + spot.lead)[-_SEEN_BY_FILTERS:], spot.suffix[:_SEEN_BY_FILTERS]
-        place = Place(prefix, suffix, mode, self._settings_of(request.uri).max_lines, request.language)
-        filtered = postprocess(completion.text, place)
+        filtered = postprocess(completion.text, self._place(spot, mode))
         self._journal.filtered(filtered.changed_by)
         text = filtered.text
         reason = f"nothing left of the answer: {filtered.dropped_by}" if filtered.dropped_by else ""
@@ -356,6 +354,12 @@ class Completer:
         # What is not shown is remembered too: whoever goes on typing it need not ask for it again.
         text = spot.lead + (text or completion.text)
         return Cached(completion.completion_id, text, completion.confidence, finished, reason)
+
+    def _place(self, spot: Spot, mode: str) -> Place:
+        request = spot.request
+        # Filters look around the cursor, not at all of a large file.
+        prefix, suffix = (spot.prefix + spot.lead)[-_SEEN_BY_FILTERS:], spot.suffix[:_SEEN_BY_FILTERS]
+        return Place(prefix, suffix, mode, self._settings_of(request.uri).max_lines, request.language)
 
 
 def _now(request: Snapshot, text_now: Callable[[], str | None]) -> Spot:

@@ -17,17 +17,22 @@ _LOOK_EVERY = 40  # characters
 
 
 class Stream:
-    """Runs `fetch(on_text)` in a task of its own; several requests of the editor may wait for it in turn."""
+    """Runs `fetch(on_text)` in a task of its own; several requests of the editor may wait for it in turn.
+
+    `is_settled` says of text whose last line is complete whether nothing that comes after it could be shown.
+    """
 
     def __init__(
         self,
         spot: Spot,
         fetch: Callable[[OnText], Coroutine[object, object, Completion]],
         grace_s: float,
+        is_settled: Callable[[str], bool] = lambda text: False,
     ) -> None:
         self.spot = spot
         self.text = ""
         self._grace_s = grace_s
+        self._is_settled = is_settled
         self._watchers = 0
         self._looked_at = 0
         self._news = asyncio.Event()
@@ -78,9 +83,11 @@ class Stream:
         await self._news.wait()
 
     def _receive(self, piece: str) -> bool:
-        """Whether it is enough: in a loop nothing more comes that could be shown."""
+        """Whether it is enough: nothing more comes that could be shown."""
         self.text += piece
         self._news.set()
+        if self._is_settled(self.text):
+            return True
         if len(self.text) < self._looked_at + _LOOK_EVERY:
             return False
         self._looked_at = len(self.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -85,8 +86,8 @@ class EventStream(Response):
             if held:
                 result.add(item)
             elif plain and item.finish_reason is None:
-                events.append(self._piece(index, item.text))
                 result.add(item)
+                events.append(self._piece(index, item.text))
             else:
                 part = answer.part(index, item.text, item.token_logprobs, item.finish_reason)
                 result.add(item)
@@ -94,12 +95,17 @@ class EventStream(Response):
         return events
 
     def _piece(self, index: int, text: str) -> bytes:
-        """The event of nothing but some more text: all of it is known beforehand but the text."""
+        """The event of nothing but some more text: all of it is known beforehand but the text, and how likely the
+        choice is so far."""
         frame = self._frames.get(index)
         if frame is None:
             head, _, tail = self._event(self._answer.part(index, "")).partition(b'"text":""')
-            frame = self._frames[index] = head + b'"text":', tail
-        return frame[0] + json_bytes(text) + frame[1]
+            frame = self._frames[index] = head + b'"text":', tail.rstrip().removesuffix(b"}")
+        result = self._answer.results[index]
+        likely = b""
+        if result.logprobs and math.isfinite(result.total_logprob):
+            likely = b',"midfill":{"mean_logprob":%.4f}' % (result.total_logprob / len(result.logprobs))
+        return b"".join((frame[0], json_bytes(text), frame[1], likely, b"}\n\n"))
 
     def _event(self, part: dict[str, Any]) -> bytes:
         return _event(part | self._no_usage)

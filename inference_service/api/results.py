@@ -13,11 +13,12 @@ from inference_service.engine.request import Chunk, FinishReason, Stats
 @dataclass(slots=True)
 class Result:
     """One completion as far as it has come. `logprobs` holds (token text, nats) of each token, `token_chars` how many
-    characters those are."""
+    characters those are and `total_logprob` their sum."""
 
     text: str = ""
     logprobs: list[tuple[str, float]] = field(default_factory=list)
     token_chars: int = 0
+    total_logprob: float = 0.0
     finish_reason: FinishReason | None = None
     stats: Stats = field(default_factory=Stats)
 
@@ -25,7 +26,9 @@ class Result:
         """Append a chunk."""
         self.text += chunk.text
         self.logprobs += chunk.token_logprobs
-        self.token_chars += sum(len(token) for token, _ in chunk.token_logprobs)
+        for token, logprob in chunk.token_logprobs:
+            self.token_chars += len(token)
+            self.total_logprob += logprob
         if chunk.finish_reason:
             self.finish_reason = chunk.finish_reason
             self.stats = chunk.stats or Stats(completion_tokens=len(self.logprobs))

@@ -54,6 +54,9 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("blank", drop_blank),
 )
 
+_MARK = "\N{ASTERISM}"
+_MAY_TAKE_BACK = {"open_string", "similar_blocks"}  # once there is more text
+
 
 @dataclass(frozen=True)
 class Filtered:
@@ -76,3 +79,14 @@ def postprocess(text: str, place: Place) -> Filtered:
         if not text:
             return Filtered("", name, tuple(changed))
     return Filtered(text, None, tuple(changed))
+
+
+def is_settled(text: str, place: Place) -> bool:
+    """Whether what is shown of a completion that begins with the whole lines of `text` is known, whatever comes after
+    them. Sometimes it is and this says no."""
+    whole = text[: text.rfind("\n") + 1]
+    if not whole.strip():
+        return False
+    indentation = place.line_prefix[: len(place.line_prefix) - len(place.line_prefix.lstrip())]
+    filtered = postprocess(f"{whole}{indentation}{_MARK}", place)
+    return _MARK not in filtered.text and not _MAY_TAKE_BACK.intersection(filtered.changed_by)

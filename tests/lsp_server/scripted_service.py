@@ -24,7 +24,7 @@ class Reply:
 
     `pieces` are streamed with `piece_delay` seconds before each; `raw` replaces the stream by bytes, after
     which the connection ends; a `status` other than 200 answers with an error body instead, about the field `param`.
-    Nothing is sent before `held`, if given, is set.
+    Nothing is sent before `held`, if given, is set, and with `held_after` nothing after so many pieces before that is.
     """
 
     pieces: tuple[str, ...] = ("",)
@@ -37,6 +37,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     held: threading.Event | None = None
+    held_after: tuple[int, threading.Event] | None = None
 
 
 @dataclass
@@ -175,6 +176,8 @@ class ScriptedService(LoopbackServer):
             return
         for index, piece in enumerate(reply.pieces):
             await asyncio.sleep(reply.piece_delay)
+            while reply.held_after and index == reply.held_after[0] and not reply.held_after[1].is_set():
+                await asyncio.sleep(0.01)
             last = index == len(reply.pieces) - 1
             self._chunk(writer, event(number, piece, reply.finish if last else None, reply.mean_logprob))
             await writer.drain()
@@ -195,5 +198,7 @@ def event(number: int, text: str, finish: str | None = None, mean_logprob: float
     if finish:
         chunk["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         chunk["midfill"] = {"mean_logprob": mean_logprob, "queue_ms": 0, "prefill_ms": 1, "decode_ms": 1}
+    elif mean_logprob is not None:
+        chunk["midfill"] = {"mean_logprob": mean_logprob}
     # Unescaped, as services do send it: U+2028 must not break a line of the stream.
     return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"

@@ -79,6 +79,21 @@ def test_a_service_that_has_fallen_into_a_loop_is_stopped(editor: Editor) -> Non
     assert "repetition" in editor.why()
 
 
+def test_a_service_is_stopped_as_soon_as_nothing_more_of_its_block_can_be_shown(editor: Editor) -> None:
+    more = threading.Event()
+    editor.service.replies.append(Reply(("a(b)", "\n    c(d)", "\n    c(d)", "\n    e(f)"), held_after=(3, more)))
+    editor.open("def f():\n    ║\n")
+    assert editor.texts(AUTOMATIC) == ["a(b)\n    c(d)"]
+    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
+
+
+def test_what_was_broken_off_is_hidden_where_the_model_was_not_sure_of_it(editor: Editor) -> None:
+    editor.service.answer("a(b)", "\n    c(d)", "\n    c(d)", "\n    e(f)", mean_logprob=-1.6)
+    editor.open("def f():\n    ║\n")
+    assert editor.texts(AUTOMATIC) == []
+    assert "not sure" in editor.why()
+
+
 def test_lines_before_a_loop_are_shown(editor: Editor) -> None:
     editor.service.answer("a = 1\n", *["    b = 2\n"] * 60)
     editor.open("def f():\n    ║\n")

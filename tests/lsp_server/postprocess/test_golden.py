@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsp_server.postprocess import FILTERS, postprocess
+from lsp_server.postprocess import FILTERS, is_settled, postprocess
 from lsp_server.postprocess.place import Place
 from lsp_server.postprocess.repetition import is_looping
 
@@ -78,3 +78,35 @@ def test_a_loop_is_noticed_before_its_end_and_costs_nothing_that_is_shown(text: 
 @pytest.mark.parametrize("text", ["", "\n\n\n\n\n", "a = 1\na = 2\na = 3\na = 4", "[0, 0, 0, 0]", "}\n}\n"])
 def test_what_only_looks_alike_is_no_loop(text: str) -> None:
     assert not is_looping(text)
+
+
+LINE = st.sampled_from(["a = b", "a = c", "    a(b)", "    a(b)", "}", "", '    """', "# a", "<|im_end|>"])
+LINES = st.lists(LINE, max_size=9)
+
+
+@settings(max_examples=400, deadline=None)
+@given(LINES, LINES, LINES, LINES, st.sampled_from(["", "    "]))
+def test_what_is_settled_stays_whatever_comes(
+    above: list[str], below: list[str], lines: list[str], more: list[str], indentation: str
+) -> None:
+    place = Place("\n".join([*above, indentation]), "\n" + "\n".join(below), "block", MAX_LINES, "python")
+    text = "\n".join(lines) + "\n"
+    if is_settled(text, place):
+        assert postprocess(text + "\n".join(more), place).text == postprocess(text, place).text
+
+
+@pytest.mark.parametrize(
+    ("text", "settled"),
+    [
+        ("a = 1\n", False),
+        ("a = 1\n    b = 2\n    b = 3", False),
+        ("a = 1\n    b(c)\n    b(c)\n", True),
+        ("a = 1\nb = 2\n", True),
+        ("\n".join(f"    name_{n} = {n**9}" for n in range(MAX_LINES)) + "\n", True),
+        ('"""Say', False),
+        ('"""Say\n    it.\n', False),
+    ],
+    ids=["one line", "two", "one twice", "out of the block", "as many as are shown", "a word", "an open string"],
+)
+def test_a_service_need_not_go_on_once_nothing_more_can_be_shown(text: str, settled: bool) -> None:
+    assert is_settled(text, Place("def f():\n    ", "\n", "block", MAX_LINES, "python")) == settled
