@@ -13,7 +13,7 @@ from lsp_server.spot import Spot
 GRACE_S = 0.3
 """How long a stream that nobody waits for any more goes on. Editors cancel a request at the next keystroke and ask
 again 50 (VS Code) to 200 ms (Neovim) later: often for the rest of the same text."""
-_LOOK_EVERY = 40  # characters
+_LOOK_EVERY = 12  # characters
 
 
 class Stream:
