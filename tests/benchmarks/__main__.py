@@ -41,6 +41,7 @@ SHORT = (
 FULL = (
     Part("lsp", 1),
     Part("lsp_peers", 3),
+    Part("lsp_waste", 5),
     Part("engine", 1),
     Part("speculation", 1),
     Part("peers", 4),
