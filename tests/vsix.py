@@ -8,6 +8,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from filelock import FileLock
+
 from tests.programs import TOOLS, missing
 
 REPO = Path(__file__).parent.parent
@@ -21,13 +23,16 @@ def built_vsix() -> Path:
     path = os.pathsep.join([str(NODE), os.environ["PATH"]])
     if shutil.which("npm", path=path) is None:
         missing("npm was not found: install Node.js 22 or newer, or run `tools/install_vscode.sh .tools/vscode`.")
-    built = subprocess.run(
-        ["make", "--no-print-directory", "vsix"],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": path},
-    )
+    lock = REPO / ".tools" / "vsix.lock"  # tests run in several processes, and each needs the whole file
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        built = subprocess.run(
+            ["make", "--no-print-directory", "vsix"],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": path},
+        )
     assert built.returncode == 0, built.stdout + built.stderr
     (vsix,) = (REPO / "editors" / "vscode").glob("*.vsix")
     return vsix
