@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,8 +50,10 @@ class Editor:
         self.uri = ""
 
     def configure(self, **settings: object) -> None:
-        """Use this test's service, no debounce, nothing asked in advance, and `settings`."""
-        self.session.configure(**{"endpoint": self.service.url, "debounceMs": 0, "askAhead": False, **settings})
+        """Use this test's service, no debounce, nothing asked in advance, a timeout that no busy machine comes near,
+        and `settings`."""
+        ours = {"endpoint": self.service.url, "debounceMs": 0, "askAhead": False, "requestTimeoutMs": 60_000}
+        self.session.configure(**{**ours, **settings})
 
     def open(self, marked: str, file: str = "main.py", language: str = "python") -> None:
         """Open a document whose cursor is at `║`."""
@@ -76,6 +79,14 @@ class Editor:
     def texts(self, kind: int = 1) -> list[str]:
         """The completion texts at the cursor."""
         return [item["insertText"] for item in self.items(kind)]
+
+    def round_trip(self) -> None:
+        """Return once the server has taken in all that it was told, and what the service had sent it until then: it
+        has reported something to the service since, twice."""
+        for _ in range(2):
+            event = {"completion_id": uuid.uuid4().hex, "event": "accepted"}
+            self.session.command("midfill.accepted", event["completion_id"])
+            self.service.wait(lambda event=event: event in self.service.events)
 
     def why(self) -> str:
         """The reason that the doctor gives for the last request."""

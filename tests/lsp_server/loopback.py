@@ -7,6 +7,9 @@ import ssl
 import threading
 from typing import Self
 
+PATIENT_S = 60
+"""How long tests wait for what has to happen: on a busy machine a process takes many seconds to start."""
+
 
 class LoopbackServer:
     """Listens from the beginning. `tls` makes it speak TLS. A subclass says in `_serve` what a connection gets."""
@@ -19,7 +22,7 @@ class LoopbackServer:
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         self._thread.start()
-        assert started.wait(5), f"port {port} cannot be had"
+        assert started.wait(PATIENT_S), f"port {port} cannot be had"
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.lsp_server.loopback import LoopbackServer
+from tests.lsp_server.loopback import PATIENT_S, LoopbackServer
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Reply:
 
     `pieces` are streamed with `piece_delay` seconds before each; `raw` replaces the stream by bytes, after
     which the connection ends; a `status` other than 200 answers with an error body instead, about the field `param`.
-    Nothing is sent before `held`, if given, is set, and with `held_after` nothing after so many pieces before that is.
+    Nothing is sent before `held`, if given, is set; or nothing but the first pieces, as many as `ahead`.
     """
 
     pieces: tuple[str, ...] = ("",)
@@ -37,7 +37,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     held: threading.Event | None = None
-    held_after: tuple[int, threading.Event] | None = None
+    ahead: int = 0
 
 
 @dataclass
@@ -65,6 +65,7 @@ class ScriptedService(LoopbackServer):
         self.first_number = 1  # of the ids, which a server that outlives a test may remember
         self.context_length: int | None = None
         self.others: tuple[str, ...] = ()  # for who asks for several
+        self.keeps_others = False  # who asks for several waits for ever
         self.calls: list[Call] = []
         self._changed = threading.Condition()
         super().__init__(port, tls)
@@ -83,7 +84,7 @@ class ScriptedService(LoopbackServer):
         """Set the default reply: one completion in these pieces."""
         self.default = Reply(pieces=texts, **reply)
 
-    def wait(self, condition: Any, timeout: float = 15) -> None:
+    def wait(self, condition: Any, timeout: float = PATIENT_S) -> None:
         """Wait until `condition()` holds. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):
@@ -109,6 +110,9 @@ class ScriptedService(LoopbackServer):
                 await self._complete(call, reader, writer)
                 continue
             self._note(call)
+            if self.keeps_others and call.path == "/v1/completions":
+                await reader.read()  # until the client has left
+                return
             await self._respond(writer, *self._plain(call))
 
     def _refuses(self, call: Call) -> bool:
@@ -162,8 +166,8 @@ class ScriptedService(LoopbackServer):
 
     async def _send(self, reply: Reply, number: int, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(reply.delay)
-        while reply.held and not reply.held.is_set():
-            await asyncio.sleep(0.01)
+        if not reply.ahead:
+            await self._release(reply)
         if reply.status != 200:
             error = {"message": f"scripted {reply.status}", "type": "x", "code": "x", "param": reply.param}
             await self._respond(writer, reply.status, {"error": error}, reply.headers)
@@ -175,15 +179,20 @@ class ScriptedService(LoopbackServer):
             writer.close()
             return
         for index, piece in enumerate(reply.pieces):
+            if index == reply.ahead:
+                await self._release(reply)
             await asyncio.sleep(reply.piece_delay)
-            while reply.held_after and index == reply.held_after[0] and not reply.held_after[1].is_set():
-                await asyncio.sleep(0.01)
             last = index == len(reply.pieces) - 1
             self._chunk(writer, event(number, piece, reply.finish if last else None, reply.mean_logprob))
             await writer.drain()
         self._chunk(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+    @staticmethod
+    async def _release(reply: Reply) -> None:
+        while reply.held and not reply.held.is_set():
+            await asyncio.sleep(0.01)
 
     @staticmethod
     def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.lsp_server.loopback import PATIENT_S
+
 ROOT = Path(__file__).resolve().parents[2]
 INVOKED, AUTOMATIC = 1, 2
 
@@ -85,7 +87,7 @@ class Session:
         """Send `$/cancelRequest`."""
         self.notify("$/cancelRequest", {"id": request})
 
-    def wait(self, request: int, timeout: float = 15) -> Any:
+    def wait(self, request: int, timeout: float = PATIENT_S) -> Any:
         """The result of a request. Raises RpcError."""
         self._pump(lambda: request in self._responses, timeout, f"no answer to request {request}")
         response = self._responses.pop(request)
@@ -93,12 +95,12 @@ class Session:
             raise RpcError(response["error"])
         return response.get("result")
 
-    def request(self, method: str, params: Any = None, timeout: float = 15) -> Any:
+    def request(self, method: str, params: Any = None, timeout: float = PATIENT_S) -> Any:
         """Send a request and wait for its result."""
         return self.wait(self.send(method, params), timeout)
 
     def wait_notification(
-        self, method: str, matches: Callable[[Any], bool] = lambda params: True, timeout: float = 15
+        self, method: str, matches: Callable[[Any], bool] = lambda params: True, timeout: float = PATIENT_S
     ) -> Any:
         """The params of the first matching notification, also of one that came before."""
         found: list[Any] = []
@@ -188,7 +190,7 @@ class Session:
                 self.request("shutdown")
                 self.notify("exit")
         try:
-            return self.process.wait(10)
+            return self.process.wait(PATIENT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.lsp_server.conftest import Editor
 from tests.lsp_server.scripted_service import Reply
 from tests.lsp_server.session import AUTOMATIC, INVOKED, RpcError
+from tests.tries import tries
 
 
 def test_completion_is_one_item_at_the_cursor_with_its_id(editor: Editor) -> None:
@@ -29,6 +31,7 @@ def test_completion_is_one_item_at_the_cursor_with_its_id(editor: Editor) -> Non
 
 
 def test_request_carries_the_contract(editor: Editor) -> None:
+    editor.configure(requestTimeoutMs=5000)
     editor.open("def add(a, b):\n    ret║\n\nprint()\n")
     editor.items()
     call = editor.service.completions[0]
@@ -70,10 +73,13 @@ def test_automatic_request_waits_for_the_debounce_and_invoked_does_not(editor: E
     editor.service.wait(lambda: editor.service.completions)
     assert time.monotonic() - asked >= 0.55
     editor.session.wait(request)
-    editor.open("x = ║\n", "other.py")
-    asked = time.monotonic()
-    editor.items(INVOKED)
-    assert time.monotonic() - asked < 0.5
+    editor.configure(debounceMs=5000)
+    for number in tries():
+        editor.open("x = ab║\n", f"{number}.py")
+        asked = time.monotonic()
+        editor.items(INVOKED)
+        if time.monotonic() - asked < 5:
+            break
 
 
 def test_a_service_that_is_full_is_asked_after_a_longer_pause(editor: Editor) -> None:
@@ -90,15 +96,15 @@ def test_a_service_that_is_full_is_asked_after_a_longer_pause(editor: Editor) ->
 
 
 def test_typing_through_a_completion_asks_nobody(editor: Editor) -> None:
-    editor.configure(debounceMs=3000)
+    editor.configure(debounceMs=5000)
     editor.service.answer("urn a + b")
     editor.open("def add(a, b):\n    ret║\n")
     assert editor.texts() == ["urn a + b"]
-    for typed, rest in (("u", "rn a + b"), ("rn", " a + b"), (" a +", " b")):
+    for typed, rest in (("u", "rn a + b"), ("rn", " a + b"), (" a", " + b")):
         editor.type(typed)
         asked = time.monotonic()
         items = editor.items(AUTOMATIC)
-        assert time.monotonic() - asked < 1.0, "a hit must not be debounced"
+        assert time.monotonic() - asked < 4.5, "a hit must not be debounced"
         assert [i["insertText"] for i in items] == [rest]
         assert items[0]["range"]["start"] == {"line": 1, "character": editor.character}
         assert items[0]["command"]["arguments"] == ["cmpl-1"]
@@ -106,13 +112,12 @@ def test_typing_through_a_completion_asks_nobody(editor: Editor) -> None:
 
 
 def test_newer_request_of_another_text_aborts_the_http_request_of_the_older(editor: Editor) -> None:
-    editor.service.replies.append(Reply(("slow", "ly"), piece_delay=0.2))
-    editor.service.replies[0].pieces += ("x",) * 100
+    editor.service.replies.append(Reply(("slow", "ly"), held=threading.Event(), ahead=1))
     editor.service.answer("quick")
     editor.open("x = ║\n")
     older = editor.ask()
     editor.service.wait(lambda: editor.service.completions)
-    time.sleep(0.4)
+    editor.round_trip()
     editor.type("q")
     newer = editor.ask()
     try:
@@ -124,36 +129,45 @@ def test_newer_request_of_another_text_aborts_the_http_request_of_the_older(edit
 
 
 def test_requests_of_different_documents_do_not_disturb_each_other(editor: Editor) -> None:
-    editor.service.answer("1", delay=0.3)
+    release = threading.Event()
+    editor.service.answer("1", held=release)
     editor.open("x = ║\n", "one.py")
     one = editor.ask()
     editor.open("y = ║\n", "two.py")
     two = editor.ask()
+    editor.service.wait(lambda: len(editor.service.completions) == 2)
+    release.set()
     assert [len(editor.session.wait(r)["items"]) for r in (one, two)] == [1, 1]
     sessions = {call.body["session"] for call in editor.service.completions}
     assert len(sessions) == 2
 
 
-@pytest.mark.parametrize("reply", [Reply(delay=30), Reply(("a", "b"), piece_delay=20)], ids=["waiting", "streaming"])
-def test_cancel_request_aborts_the_http_request(editor: Editor, reply: Reply) -> None:
-    editor.service.replies.append(reply)
+@pytest.mark.parametrize("ahead", [0, 1], ids=["waiting", "streaming"])
+def test_cancel_request_aborts_the_http_request(editor: Editor, ahead: int) -> None:
+    editor.service.replies.append(Reply(("a", "b"), held=threading.Event(), ahead=ahead))
     editor.open("x = ║\n")
     request = editor.ask()
     editor.service.wait(lambda: editor.service.completions)
+    editor.round_trip()
     editor.session.cancel(request)
     with pytest.raises(RpcError) as caught:
         editor.session.wait(request)
     assert caught.value.code == -32800
-    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None, 2)
+    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
 
 
 def test_cancel_during_the_debounce_sends_nothing(editor: Editor) -> None:
     editor.configure(debounceMs=400)
-    editor.open("x = ║\n")
-    request = editor.ask(AUTOMATIC)
-    editor.session.cancel(request)
-    with pytest.raises(RpcError):
-        editor.session.wait(request)
+    for number in tries():
+        editor.service.calls.clear()
+        editor.open("x = ab║\n", f"{number}.py")
+        asked = time.monotonic()
+        request = editor.ask(AUTOMATIC)
+        editor.session.cancel(request)
+        with pytest.raises(RpcError):
+            editor.session.wait(request)
+        if time.monotonic() - asked < 0.4:
+            break
     time.sleep(0.6)
     assert editor.service.completions == []
 
@@ -196,11 +210,14 @@ def test_closing_a_notebook_or_taking_a_cell_out_cancels_its_request(editor: Edi
 
 
 def test_matching_characters_typed_meanwhile_shorten_the_answer(editor: Editor) -> None:
-    editor.service.answer("return a", delay=0.4)
+    release = threading.Event()
+    editor.service.answer("return a", held=release)
     editor.open("def f(a):\n    ║\n")
     request = editor.ask()
     editor.service.wait(lambda: editor.service.completions)
     editor.type("ret")
+    editor.round_trip()
+    release.set()
     item = editor.session.wait(request)["items"][0]
     at = {"line": 1, "character": 7}
     assert (item["insertText"], item["range"]) == ("urn a", {"start": at, "end": at})
@@ -208,7 +225,8 @@ def test_matching_characters_typed_meanwhile_shorten_the_answer(editor: Editor) 
 
 @pytest.mark.parametrize("edit", ["other", "above", "below", "below, same length"])
 def test_any_other_change_meanwhile_drops_the_answer(editor: Editor, edit: str) -> None:
-    editor.service.answer("return a", delay=0.4)
+    release = threading.Event()
+    editor.service.answer("return a", held=release)
     editor.open("def f(a):\n    ║\n\nold\n")
     request = editor.ask()
     editor.service.wait(lambda: editor.service.completions)
@@ -219,6 +237,8 @@ def test_any_other_change_meanwhile_drops_the_answer(editor: Editor, edit: str) 
         editor.session.change(editor.uri, {"range": word, "text": "new"})
     else:
         editor.session.insert(editor.uri, 0 if edit == "above" else 2, 0, "# new\n")
+    editor.round_trip()
+    release.set()
     assert editor.session.wait(request) == {"items": []}
     assert "on its way" in editor.why()
 

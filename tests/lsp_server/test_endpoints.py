@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,9 @@ from lsp_server.client import ServiceClient
 from lsp_server.endpoints import Endpoint
 from lsp_server.tokens import Tokens
 from tests.lsp_server.conftest import Editor
+from tests.lsp_server.loopback import PATIENT_S
 from tests.lsp_server.scripted_service import Reply, ScriptedService
+from tests.tries import tries
 
 
 @pytest.fixture
@@ -26,13 +29,20 @@ def second() -> Iterator[ScriptedService]:
 def test_the_next_service_answers_within_the_same_request(editor: Editor, second: ScriptedService) -> None:
     editor.configure(fallbackEndpoints=[second.url])
     editor.service.default = Reply(status=503)
-    editor.open("x = ║\n")
-    assert editor.texts() == ["from the second"]
+    for number in tries():
+        # other settings: no service rests any more
+        editor.configure(fallbackEndpoints=[second.url], requestTimeoutMs=60_000 - number)
+        editor.service.calls.clear()
+        editor.open("x = ║\n", f"{number}.py")
+        asked = time.monotonic()
+        assert editor.texts() == ["from the second"]
+        editor.open("y = ║\n", f"other{number}.py")
+        assert editor.texts() == ["from the second"]
+        if time.monotonic() - asked < 0.75:  # the shortest rest
+            break
+    assert len(editor.service.completions) == 1, "the first one rests"
     said = editor.session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Warning")
     assert "scripted 503" in said["message"] and f"{second.url} does instead" in said["message"]
-    editor.open("y = ║\n", "b.py")
-    assert editor.texts() == ["from the second"]
-    assert len(editor.service.completions) == 1, "the first one rests"
 
 
 def test_the_first_is_asked_again_when_it_is_back(editor: Editor, second: ScriptedService) -> None:
@@ -40,7 +50,7 @@ def test_the_first_is_asked_again_when_it_is_back(editor: Editor, second: Script
     editor.service.replies.append(Reply(status=503))
     editor.open("x = ║\n")
     assert editor.texts() == ["from the second"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENT_S
     number = 0
     while editor.texts() != ["pass"]:
         assert time.monotonic() < deadline
@@ -69,22 +79,23 @@ def test_all_down(editor: Editor, second: ScriptedService) -> None:
     editor.configure(fallbackEndpoints=[second.url])
     editor.service.default = second.default = Reply(status=500)
     editor.open("x = ║\n")
-    for _ in range(4):
+    for _ in tries():
         assert editor.texts() == []
-    assert "next attempt in" in editor.why()
+        if "next attempt in" in editor.why():
+            break
     second.answer("back")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENT_S
     while editor.texts() != ["back"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def test_cancelling_tells_the_service_explicitly_too(editor: Editor) -> None:
-    editor.service.answer("a", "b", "c", "d", "e", piece_delay=0.3)
+    editor.service.answer("a", "b", held=threading.Event(), ahead=1)
     editor.open("x = ║\n")
     asked = editor.ask()
     editor.service.wait(lambda: editor.service.completions)
-    time.sleep(0.45)  # its first piece has come, and with it the id
+    editor.round_trip()  # its first piece has come, and with it the id
     editor.session.cancel(asked)
     editor.service.wait(lambda: any(call.method == "DELETE" for call in editor.service.calls))
     deleted = next(call for call in editor.service.calls if call.method == "DELETE")

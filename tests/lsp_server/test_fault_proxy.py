@@ -11,6 +11,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from tests.lsp_server.fault_proxy import Fault, FaultProxy
+from tests.lsp_server.loopback import PATIENT_S
 from tests.lsp_server.scripted_service import ScriptedService, event
 from tests.lsp_server.session import AUTOMATIC, INVOKED, Session
 
@@ -62,7 +63,7 @@ def go_through(session: Session, faults: list[tuple[Fault, bool]]) -> None:
     proxy = FaultProxy(service.port)
     try:
         session.messages.clear()
-        session.configure(endpoint=proxy.url, debounceMs=0, requestTimeoutMs=300, minConfidence=0)
+        session.configure(endpoint=proxy.url, debounceMs=0, requestTimeoutMs=800, minConfidence=0)
         proxy.faults.extend(fault for fault, _ in faults)
         for index, (_, cancelled) in enumerate(faults):
             session.insert("file:///project/a.py", 0, 4 + index, "y")
@@ -74,7 +75,7 @@ def go_through(session: Session, faults: list[tuple[Fault, bool]]) -> None:
             else:
                 assert isinstance(session.wait(asked)["items"], list)
         proxy.faults.clear()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENT_S
         while not session.complete("file:///project/a.py", 0, 4 + len(faults)):
             assert time.monotonic() < deadline, "it did not recover"
             time.sleep(0.05)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from tests.lsp_server.conftest import Editor
+from tests.lsp_server.loopback import PATIENT_S
 from tests.lsp_server.scripted_service import Reply, ScriptedService, event
 from tests.lsp_server.session import Session
+from tests.tries import tries
 
 HALF = event(1, "half an ")
 BROKEN = {
@@ -75,7 +78,7 @@ def test_service_that_shuts_down_is_asked_again_later(editor: Editor) -> None:
 
 def test_slow_service_is_given_up_and_its_request_aborted(editor: Editor) -> None:
     editor.configure(requestTimeoutMs=300)
-    editor.service.replies.append(Reply(("a", "b", "c", "d"), piece_delay=0.2))
+    editor.service.replies.append(Reply(("a", "b"), held=threading.Event(), ahead=1))
     editor.open("x = ║\n")
     assert editor.items() == []
     editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
@@ -84,16 +87,21 @@ def test_slow_service_is_given_up_and_its_request_aborted(editor: Editor) -> Non
 
 def test_failing_service_is_left_alone_and_found_again(editor: Editor) -> None:
     editor.service.default = Reply(status=500)
-    editor.open("x = ║\n")
-    for _ in range(6):
-        assert editor.items() == []
+    asked = 0.0
+    for number in tries():
+        editor.configure(requestTimeoutMs=60_000 - number)  # other settings: nothing has failed yet
+        editor.service.calls.clear()
+        editor.open("x = ║\n", f"{number}.py")
+        for request in range(6):
+            asked = time.monotonic() if request == 2 else asked
+            assert editor.items() == []
+        if time.monotonic() - asked < 0.75:  # the shortest pause
+            break
     assert len(editor.service.completions) == 3, "after three failures the breaker is open"
     editor.service.answer("back")
-    found: list[str] = []
-    for _ in range(40):
-        found = editor.texts()
-        if found:
-            break
+    deadline = time.monotonic() + PATIENT_S
+    while not (found := editor.texts()):
+        assert time.monotonic() < deadline, "it was not found again"
         time.sleep(0.05)
     assert found == ["back"]
     assert editor.session.notifications("didChangeStatus")[-1] == {

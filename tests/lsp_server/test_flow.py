@@ -9,11 +9,14 @@ import time
 
 import pytest
 
+from lsp_server.completer import PATIENCE_S
 from lsp_server.load import Load
+from lsp_server.stream import GRACE_S
 from tests.lsp_server.conftest import Editor
 from tests.lsp_server.scripted_service import Reply
 from tests.lsp_server.session import AUTOMATIC, RpcError
 from tests.lsp_server.test_cache import Clock
+from tests.tries import tries
 
 
 def ended(editor: Editor, request: int) -> bool:
@@ -24,53 +27,66 @@ def ended(editor: Editor, request: int) -> bool:
         return error.code == -32800
 
 
+def texts(editor: Editor, request: int) -> list[str]:
+    """The completion texts that a request got."""
+    return [item["insertText"] for item in editor.session.wait(request)["items"]]
+
+
 def test_a_request_in_progress_answers_the_next_keystroke(editor: Editor) -> None:
-    editor.service.replies.append(Reply(("ret", "urn a"), piece_delay=0.4))
+    release = threading.Event()
+    editor.service.replies.append(Reply(("ret", "urn a"), held=release, ahead=1))
     editor.open("def f(a):\n    ║\n")
     older = editor.ask(AUTOMATIC)
     editor.service.wait(lambda: editor.service.completions)
-    time.sleep(0.5)
+    editor.round_trip()
     editor.type("re")
-    assert editor.texts(AUTOMATIC) == ["turn a"]
+    newer = editor.ask(AUTOMATIC)
     assert ended(editor, older)
+    release.set()
+    assert texts(editor, newer) == ["turn a"]
     assert len(editor.service.completions) == 1
 
 
 def test_also_when_the_editor_cancels_first_as_vs_code_does(editor: Editor) -> None:
-    release = threading.Event()
-    editor.service.replies.append(Reply(("return a",), held=release))
-    editor.open("def f(a):\n    ║\n")
-    older = editor.ask(AUTOMATIC)
-    editor.service.wait(lambda: editor.service.completions)
-    editor.session.cancel(older)
-    editor.type("r")
-    newer = editor.ask(AUTOMATIC)
-    release.set()
-    assert [item["insertText"] for item in editor.session.wait(newer)["items"]] == ["eturn a"]
+    for number in tries():
+        release = threading.Event()
+        editor.service.calls.clear()
+        editor.service.replies.append(Reply(("return a",), held=release))
+        editor.open("def f(a):\n    ║\n", f"{number}.py")
+        older = editor.ask(AUTOMATIC)
+        editor.service.wait(lambda: editor.service.completions)
+        cancelled = time.monotonic()
+        editor.session.cancel(older)
+        editor.type("r")
+        newer = editor.ask(AUTOMATIC)
+        editor.session.command("midfill.showLog")  # answered, so the server has taken in what came before
+        release.set()
+        shown = texts(editor, newer)
+        if time.monotonic() - cancelled < min(GRACE_S, PATIENCE_S):
+            break
+    assert shown == ["eturn a"]
     assert ended(editor, older)
     assert len(editor.service.completions) == 1
 
 
 def test_a_request_that_goes_another_way_is_aborted_at_the_keystroke_that_tells(editor: Editor) -> None:
-    editor.service.replies.append(Reply(("return", " a", " + b", "x"), piece_delay=0.3))
+    editor.service.replies.append(Reply(("return", " a"), held=threading.Event(), ahead=1))
     editor.open("def f(a):\n    ║\n")
     older = editor.ask(AUTOMATIC)
     editor.service.wait(lambda: editor.service.completions)
-    time.sleep(0.4)
+    editor.round_trip()
     editor.type("x")
-    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None, 2)
-    assert editor.service.completions[0].gone_after < 1.0
+    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
     assert ended(editor, older)
     assert editor.texts(AUTOMATIC) == ["pass"]
 
 
 def test_a_service_that_has_fallen_into_a_loop_is_stopped(editor: Editor) -> None:
     piece = "{self.name} "
-    editor.service.replies.append(Reply(('f"', *[piece] * 400), piece_delay=0.02))
+    editor.service.replies.append(Reply(('f"', *[piece] * 100, "x"), held=threading.Event(), ahead=101))
     editor.open("x = ║\n")
     assert editor.texts(AUTOMATIC) == []
     editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
-    assert editor.service.completions[0].gone_after < 6
     editor.service.wait(lambda: [call.method for call in editor.service.calls if "cmpl-" in call.path] == ["DELETE"])
     # Who goes on typing it does not need to ask for it again.
     editor.type('f"{se')
@@ -81,7 +97,7 @@ def test_a_service_that_has_fallen_into_a_loop_is_stopped(editor: Editor) -> Non
 
 def test_a_service_is_stopped_as_soon_as_nothing_more_of_its_block_can_be_shown(editor: Editor) -> None:
     more = threading.Event()
-    editor.service.replies.append(Reply(("a(b)", "\n    c(d)", "\n    c(d)", "\n    e(f)"), held_after=(3, more)))
+    editor.service.replies.append(Reply(("a(b)", "\n    c(d)", "\n    c(d)", "\n    e(f)"), held=more, ahead=3))
     editor.open("def f():\n    ║\n")
     assert editor.texts(AUTOMATIC) == ["a(b)\n    c(d)"]
     editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
@@ -101,7 +117,7 @@ def test_lines_before_a_loop_are_shown(editor: Editor) -> None:
 
 
 def test_a_request_without_any_text_is_not_waited_for_long(editor: Editor) -> None:
-    editor.service.replies.append(Reply(("return a",), delay=30))
+    editor.service.replies.append(Reply(("return a",), held=threading.Event()))
     editor.open("def f(a):\n    ║\n")
     editor.ask(AUTOMATIC)
     editor.service.wait(lambda: editor.service.completions)
@@ -177,28 +193,30 @@ def test_the_sequel_of_a_displayed_completion_is_there_after_tab(editor: Editor)
     ahead = editor.service.completions[1].body
     assert ahead["prompt"] == "def add(a, b):\n    total = a + b\n    "
     assert (ahead["mode"], ahead["priority"]) == ("block", 10)
-    time.sleep(0.2)
+    editor.round_trip()
     editor.type("total = a + b")
-    asked = time.monotonic()
     assert editor.texts(AUTOMATIC) == ["\n    return total"]
-    assert time.monotonic() - asked < 1.0
     assert len(editor.service.completions) == 2
 
 
 def test_a_sequel_that_is_still_on_its_way_is_waited_for(editor: Editor) -> None:
+    release = threading.Event()
     editor.configure(askAhead=True)
-    editor.service.replies.extend([Reply(("total = a + b",)), Reply(("return total",), delay=0.6)])
+    editor.service.replies.extend([Reply(("total = a + b",)), Reply(("return total",), held=release)])
     editor.open("def add(a, b):\n    ║\n")
     displayed(editor)
     editor.service.wait(lambda: len(editor.service.completions) == 2)
     editor.type("total = a + b")
-    assert editor.texts(AUTOMATIC) == ["\n    return total"]
+    asked = editor.ask(AUTOMATIC)
+    editor.round_trip()
+    release.set()
+    assert texts(editor, asked) == ["\n    return total"]
     assert len(editor.service.completions) == 2
 
 
 def test_a_sequel_is_aborted_when_something_else_is_typed(editor: Editor) -> None:
     editor.configure(askAhead=True)
-    editor.service.replies.extend([Reply(("total = a + b",)), Reply(("return total",), delay=20)])
+    editor.service.replies.extend([Reply(("total = a + b",)), Reply(("return total",), held=threading.Event())])
     editor.open("def add(a, b):\n    ║\n")
     displayed(editor)
     editor.service.wait(lambda: len(editor.service.completions) == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.lsp_server.scripted_service import Reply, ScriptedService
 from tests.lsp_server.session import Session
+from tests.tries import tries
 
 URI = "file:///project/main.py"
 
@@ -27,12 +29,20 @@ def popup(session: Session, line: int, character: int) -> dict:
     return session.request("textDocument/completion", {"textDocument": {"uri": URI}, "position": position})
 
 
+def popup_with_item(session: Session, line: int, character: int) -> dict:
+    """The popup once the completion is in it: it comes without where that takes longer than editors like to wait."""
+    for _ in tries():
+        answer = popup(session, line, character)
+        assert answer["isIncomplete"], "to be asked again"
+        if answer["items"]:
+            break
+    return answer
+
+
 def test_one_item_that_extends_the_word(old_editor: Session, service: ScriptedService) -> None:
     service.default = Reply(("urn a + b",))
     old_editor.open(URI, "def add(a, b):\n    ret\n")
-    answer = popup(old_editor, 1, 7)
-    [item] = answer["items"]
-    assert answer["isIncomplete"]
+    [item] = popup_with_item(old_editor, 1, 7)["items"]
     assert item["label"] == "return a + b"
     assert item["filterText"] == "ret"
     assert item["textEdit"] == {
@@ -40,24 +50,25 @@ def test_one_item_that_extends_the_word(old_editor: Session, service: ScriptedSe
         "newText": "return a + b",
     }
     assert "return a + b" in item["documentation"], "plain text for a client that declares nothing else"
-    assert item["command"]["arguments"] == ["cmpl-1"]
+    assert item["command"]["arguments"] == [f"cmpl-{len(service.completions)}"]
     assert not item["preselect"]
 
 
 def test_several_lines_show_the_first_as_label(old_editor: Session, service: ScriptedService) -> None:
     service.default = Reply(("total = a\n    return total",))
     old_editor.open(URI, "def add(a, b):\n    \n")
-    [item] = popup(old_editor, 1, 4)["items"]
+    [item] = popup_with_item(old_editor, 1, 4)["items"]
     assert item["label"] == "total = a"
     assert item["textEdit"]["newText"] == "total = a\n    return total"
 
 
 def test_a_slow_service_does_not_hold_up_the_popup(old_editor: Session, service: ScriptedService) -> None:
-    service.default = Reply(("urn a",), delay=20)
+    service.default = Reply(("urn a",), held=threading.Event())
+    old_editor.configure(endpoint=service.url, debounceMs=0, requestTimeoutMs=60_000)
     old_editor.open(URI, "def add(a, b):\n    ret\n")
     started = time.monotonic()
     assert popup(old_editor, 1, 7)["items"] == []
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     service.wait(lambda: service.completions[0].gone_after is not None)
 
 

@@ -124,7 +124,7 @@ def test_settings_are_pulled_from_editors_that_keep_them(server_env: dict[str, s
 
     def settings(params: dict) -> list[dict]:
         asked.append(params["items"])
-        return [{"endpoint": service.url, "mode": "block"}]
+        return [{"endpoint": service.url, "mode": "block", "askAhead": False}]
 
     with Session.start(env={**server_env, "MIDFILL_TOKEN": "sk-1"}) as session:
         session.answers["workspace/configuration"] = settings
