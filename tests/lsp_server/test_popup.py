@@ -19,7 +19,9 @@ URI = "file:///project/main.py"
 def old_editor(server_env: dict[str, str], service: ScriptedService) -> Iterator[Session]:
     """A server whose client has never heard of inline completion."""
     with Session.start(env=server_env) as session:
-        answer = session.initialize(capabilities={"textDocument": {}}, endpoint=service.url, debounceMs=0)
+        answer = session.initialize(
+            capabilities={"textDocument": {}}, endpoint=service.url, debounceMs=0, askAhead=False
+        )
         assert answer["capabilities"]["completionProvider"] is not None
         yield session
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.training.corpus_samples import Listed, archive, documents, manifest, module, write_files
+from tests.tries import tries
 from training.__main__ import main
 from training.corpus.checkouts import own_source
 from training.corpus.collect import collect
@@ -128,16 +129,20 @@ def test_a_changed_file_is_read_again_after_an_interrupt(project, tmp_path):
 
 def test_a_killed_run_leaves_the_earlier_corpus_and_the_next_one_finishes(tmp_path, monkeypatch):
     project = write_files(tmp_path / "project", {f"m{n:04}.py": module(n, functions=12) for n in range(1200)})
-    out, whole = tmp_path / "corpus", tmp_path / "whole"
-    collect([Listed("earlier", {"a.py": module(5000)})], out)
-    before = contents(out)
-    process = start("--folder", project, "--workers", 1, "--out", out)
-    journal = out / ".collect"
-    while not any(not path.suffix for path in journal.glob("*")):
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    whole = tmp_path / "whole"
+    for number in tries():
+        out = tmp_path / f"corpus{number}"
+        collect([Listed("earlier", {"a.py": module(5000)})], out)
+        before = contents(out)
+        process = start("--folder", project, "--workers", 1, "--out", out)
+        journal = out / ".collect"
+        while process.poll() is None and not any(not path.suffix for path in journal.glob("*")):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        _, said = process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            break
+        assert process.returncode == 0, said
     assert contents(out) == before
     for folder in (out, whole):
         assert run(monkeypatch, "--folder", project, "--out", folder) is None

@@ -55,6 +55,8 @@ def start(arguments: list[str], stderr: Path) -> subprocess.Popen:
 
 def wait_for_step(step: int, out: Path, process: subprocess.Popen) -> None:
     """Return when a running training has logged `step`."""
+    running = True
     while not (out / "log.jsonl").exists() or f'"step": {step},' not in (out / "log.jsonl").read_text():
-        assert process.poll() is None, "the training ended too early"
-        time.sleep(0.02)
+        assert running, "the training ended too early"
+        running = process.poll() is None
+        time.sleep(0.005)
