@@ -20,7 +20,7 @@ from tests.programs import program
 
 
 def wait_for_port(port: int) -> None:
-    for _ in range(300):
+    for _ in range(2000):
         if listens(port):
             return
         time.sleep(0.05)
@@ -83,9 +83,9 @@ class PostgresServer:
     def _wait_until_it_answers(self) -> None:
         import psycopg
 
-        for _ in range(300):
+        for _ in range(2000):
             try:
-                psycopg.connect(self.url("postgres"), connect_timeout=1).close()
+                psycopg.connect(self.url("postgres"), connect_timeout=10).close()
                 return
             except psycopg.OperationalError:
                 time.sleep(0.05)

@@ -86,7 +86,7 @@ async def _on_socket(
         await asyncio.sleep(0.01)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             yield Api(client=client, backend=backend, app=app, service=app.state.service, url=url)
     finally:
         server.should_exit = True
@@ -139,7 +139,7 @@ class Process:
 
     def ready(self) -> str:
         """The base URL from the ready line."""
-        line = self.lines.get(timeout=30)
+        line = self.lines.get(timeout=120)  # a busy machine takes its time to import torch
         assert line.startswith("midfill-serve: ready on http://"), line
         return line.split()[3]
 
@@ -147,7 +147,7 @@ class Process:
         self.process.send_signal(number)
 
     def exit_code(self) -> int:
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     @property
     def stderr(self) -> str:

@@ -18,7 +18,8 @@ class ScriptedBackend:
     """Generates `tokens` words, one each `interval_s`.
 
     A prompt that starts with "TOO LONG", "FAULT" or "LATE FAULT" has the fault named. `aborted` are the ids
-    whose generator was closed early; `started` is set at each start of a completion.
+    whose generator was closed early; `started` is set at each start of a completion. Where it is `held`, no
+    completion goes on before a test sets `released`.
     """
 
     tokens: int = 3
@@ -28,6 +29,7 @@ class ScriptedBackend:
     load_error: Exception | None = None
     supports_suffix: bool = True
     stalled_s: float = 0.0
+    held: bool = False
     requests: list[CompletionRequest] = field(default_factory=list)
     running: dict[str, str] = field(default_factory=dict)  # id → reason to end with, "" = go on
     aborted: list[str] = field(default_factory=list)
@@ -35,7 +37,7 @@ class ScriptedBackend:
     stopped: bool = False
 
     def __post_init__(self) -> None:
-        self.started = asyncio.Event()
+        self.started, self.released = asyncio.Event(), asyncio.Event()
 
     @property
     def model(self) -> ModelCard:
@@ -80,6 +82,8 @@ class ScriptedBackend:
         finished = False
         try:
             await asyncio.sleep(self.prefill_s)
+            if self.held:
+                await self.released.wait()
             made = 0
             while made < min(self.tokens, request.max_tokens) and not self.running[request.id]:
                 if self.interval_s:

@@ -33,22 +33,25 @@ async def test_newest_of_a_session_wins(serve, scripted, stream):
 async def test_siblings_of_a_superseded_choice_end_too(serve, scripted):
     api = await serve(scripted(tokens=400, interval_s=0.01))
     older = asyncio.create_task(post(api, prompt="x", session="doc", n=3, max_tokens=400))
-    await asyncio.sleep(0.05)
+    while len(api.backend.running) < 3:
+        await asyncio.sleep(0)
     await post(api, prompt="xy", session="doc", max_tokens=1)
-    assert (await asyncio.wait_for(older, 1)).status_code == 409
+    assert (await asyncio.wait_for(older, 60)).status_code == 409
     assert len(api.backend.aborted) == 2 and not api.backend.running
 
 
 async def test_saturation_is_503_with_retry_after_and_passes(serve, scripted):
-    api = await serve(scripted(tokens=40, interval_s=0.005), max_queue=2)
+    api = await serve(scripted(tokens=40, held=True), max_queue=2)
     busy = [asyncio.create_task(post(api, prompt="x", max_tokens=40)) for _ in range(2)]
-    await api.backend.started.wait()
+    while len(api.backend.running) < 2:
+        await asyncio.sleep(0)
     for stream in (False, True):
         refused = await post(api, prompt="x", stream=stream)
         assert refused.status_code == 503 and refused.json()["error"]["code"] == "saturated"
         assert int(refused.headers["retry-after"]) >= 1
     ready = await api.client.get("/readyz")
     assert ready.status_code == 503 and ready.json()["reason"] == "saturated"
+    api.backend.released.set()
     assert [response.status_code for response in await asyncio.gather(*busy)] == [200, 200]
     assert (await post(api, prompt="x")).status_code == 200
     assert (await api.client.get("/readyz")).status_code == 200
@@ -72,7 +75,7 @@ async def test_delete_cancels_once(serve, scripted, n):
     completion_id = api.backend.requests[0].id
     first = await api.client.delete(f"{ROUTE}/{completion_id}")
     assert first.status_code == 200 and first.json() == {"id": completion_id, "cancelled": True}
-    chunks = events((await asyncio.wait_for(running, 2)).text)
+    chunks = events((await asyncio.wait_for(running, 60)).text)
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks if chunk["choices"][0]["finish_reason"]]
     assert reasons == ["cancelled"] * n
     second = await api.client.delete(f"{ROUTE}/{completion_id}")
@@ -80,10 +83,14 @@ async def test_delete_cancels_once(serve, scripted, n):
 
 
 async def test_tokens_are_reserved_before_the_backend_sees_the_prompt(serve, scripted):
-    api = await serve(scripted(tokens=40, interval_s=0.005), max_reserved_tokens=700)
+    api = await serve(scripted(tokens=40, held=True), max_reserved_tokens=700)
     busy = asyncio.create_task(post(api, prompt="x" * 900, max_tokens=40))
     await api.backend.started.wait()
-    crowd = await asyncio.gather(*(post(api, prompt="z" * 600, max_tokens=50) for _ in range(5)))
+    crowded = [asyncio.create_task(post(api, prompt="z" * 600, max_tokens=50)) for _ in range(5)]
+    while sum(answer.done() for answer in crowded) < 4:
+        await asyncio.sleep(0)
+    api.backend.released.set()
+    crowd = await asyncio.gather(*crowded)
     codes = [answer.status_code for answer in crowd]
     assert set(codes) == {200, 503} and codes.count(200) == 1
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in crowd if answer.status_code == 503)
@@ -93,11 +100,12 @@ async def test_tokens_are_reserved_before_the_backend_sees_the_prompt(serve, scr
 
 
 async def test_a_wait_beyond_the_deadline_is_503_at_once(serve, scripted):
-    api = await serve(scripted(prefill_s=0.4))
+    api = await serve(scripted(held=True))
     first = asyncio.create_task(post(api, prompt="x" * 3000))
     await api.backend.started.wait()
     await asyncio.sleep(0.2)
     refused = await post(api, prompt="x", deadline_ms=5)
     assert refused.status_code == 503 and refused.json()["error"]["code"] == "saturated"
-    assert (await post(api, prompt="x", deadline_ms=20_000)).status_code == 200
+    api.backend.released.set()
+    assert (await post(api, prompt="x", deadline_ms=60_000)).status_code == 200
     assert (await first).status_code == 200

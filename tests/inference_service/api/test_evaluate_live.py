@@ -21,7 +21,7 @@ def test_the_outcome_is_told_kept_and_shown(start_process, tmp_path, capsys):
     assert main([*flags, "--floor", "0.9"]) == 1, "below the floor a job fails"
     end = time.monotonic() + 60
     floor = 'midfill_live_exact_match_floor{model_version="0123abcd"} 0.9'
-    while floor not in (page := httpx.get(f"{service}/metrics").text):
+    while floor not in (page := httpx.get(f"{service}/metrics", timeout=60).text):
         assert time.monotonic() < end, page
         time.sleep(0.2)
     assert 'midfill_live_exact_match_ratio{model_version="0123abcd"} 0.5' in page

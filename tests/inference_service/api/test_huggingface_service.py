@@ -16,12 +16,14 @@ def test_a_checkpoint_is_served(start_process, tmp_path, family, fills_in):
     path = save(random_model(family), family, tmp_path / family)
     flags = ("--port", "0", "--model", str(path), "--device", "cpu", "--threads", "1")
     url = start_process(*flags, program=("-m", "inference_service")).ready()
-    assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == family
-    answer = httpx.post(f"{url}/v1/completions", json=BODY).json()
+    assert httpx.get(f"{url}/v1/models", timeout=60).json()["data"][0]["id"] == family
+    answer = httpx.post(f"{url}/v1/completions", json=BODY, timeout=60).json()
     assert answer["usage"]["completion_tokens"] > 0
 
     context = [{"path": "b.py", "text": "B = 1\n"}]
-    response = httpx.post(f"{url}/v1/completions", json=BODY | {"suffix": "\n", "path": "a.py", "context": context})
+    response = httpx.post(
+        f"{url}/v1/completions", json=BODY | {"suffix": "\n", "path": "a.py", "context": context}, timeout=60
+    )
     if fills_in:
         assert response.status_code == 200, response.text
         # both files' paths and texts, three sentinels, and one before each file

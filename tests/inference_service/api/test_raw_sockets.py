@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Connection:
@@ -102,12 +102,12 @@ async def test_dribbling_does_not_wind_the_clock_up(live, connect):
 
 
 async def test_an_idle_keep_alive_connection_is_kept(live, connect):
-    api = await live(receive_timeout_s=0.2)
+    api = await live(receive_timeout_s=1)
     connection = await connect(api)
     for _ in range(2):
         await connection.send(request(b'{"prompt": "x"}'))
         assert (await connection.answer())[0] == 200
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.3)
 
 
 async def test_headers_are_limited(live, connect):
@@ -165,7 +165,7 @@ async def test_half_close_ends_the_work(live, scripted, connect):
     api = await live(scripted(tokens=500, interval_s=0.01))
     connection = await connect(api)
     await connection.send(request(b'{"prompt": "x", "max_tokens": 500}'))
-    await asyncio.wait_for(api.backend.started.wait(), 5)
+    await asyncio.wait_for(api.backend.started.wait(), PATIENCE_S)
     connection.writer.write_eof()
     await connection.closed()
     while api.backend.running:
@@ -234,7 +234,7 @@ async def test_a_reader_that_reads_nothing_does_not_keep_the_work(live, scripted
     connection.writer.transport.pause_reading()
     body = {"prompt": "x" * 150_000, "max_tokens": 20_000, "stream": True, "echo": True, "n": 8}
     await connection.send(request(json.dumps(body).encode()))
-    await asyncio.wait_for(api.backend.started.wait(), 5)
+    await asyncio.wait_for(api.backend.started.wait(), PATIENCE_S)
     async with asyncio.timeout(PATIENCE_S):
         while api.service._runs:
             await asyncio.sleep(0.02)

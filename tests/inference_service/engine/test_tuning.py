@@ -16,11 +16,11 @@ CONFIG = GPTConfig(300, n_layer=1, n_head=2, n_kv_head=1, d_model=16, d_ff=16, c
 
 
 def slow(work, pool):
-    time.sleep(0.01)
+    time.sleep(0.05)
 
 
 def fast_when_long(work, pool):
-    time.sleep(0.002 if sum(len(item.tokens) for item in work) > 8 else 0.03)
+    time.sleep(0.005 if sum(len(item.tokens) for item in work) > 8 else 0.15)
 
 
 def test_each_size_gets_the_way_that_was_measured_as_the_faster_one():

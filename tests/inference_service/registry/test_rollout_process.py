@@ -49,18 +49,24 @@ async def _keep_asking(url, until, seen, failures, number):
                 failures.append("a stream broke off")
 
 
+async def _answered_by(version, seen):
+    """Return when, from now on, this version has answered a few times."""
+    before = len(seen)
+    while sum(version in versions for versions in seen[before:]) < CLIENTS:
+        await asyncio.sleep(0.02)
+
+
 async def test_swap_under_load_loses_nothing_and_mixes_nothing(start_service, store):
     url, _ = start_service("--max-queue", "200")
     until, seen, failures = asyncio.Event(), [], []
     clients = [asyncio.create_task(_keep_asking(url, until, seen, failures, number)) for number in range(CLIENTS)]
     async with httpx.AsyncClient(base_url=url, timeout=60) as operator:
         for version in (store.one, store.two, store.one):
-            await asyncio.sleep(0.5)
             answer = await operator.post(f"/admin/models/{version}/activate")
             assert answer.status_code == 200 and answer.json()["active"] == version, answer.text
-        await asyncio.sleep(0.5)
+            await _answered_by(version, seen)
         assert (await operator.post("/admin/models/rollback")).json()["active"] == store.two
-        await asyncio.sleep(0.5)
+        await _answered_by(store.two, seen)
     until.set()
     await asyncio.gather(*clients)
     assert not failures
@@ -88,5 +94,5 @@ def test_a_restart_serves_what_was_active(start_service, store):
 
 def test_strangers_do_not_administrate(start_process):
     url = start_process("--port", "0", "--host", "0.0.0.0", "--allow-anonymous").ready().replace("0.0.0.0", "127.0.0.1")
-    assert httpx.get(f"{url}/admin/models").status_code == 403
-    assert httpx.post(f"{url}/admin/models/rollback").status_code == 403
+    assert httpx.get(f"{url}/admin/models", timeout=60).status_code == 403
+    assert httpx.post(f"{url}/admin/models/rollback", timeout=60).status_code == 403

@@ -8,9 +8,11 @@ import subprocess
 import time
 
 import pytest
+from redis.asyncio import Redis
 
 from inference_service.engine.request import CompletionRequest
 from inference_service.response_cache import CachedBackend, ResponseCache
+from inference_service.response_cache import cache as cache_module
 from inference_service.settings import SettingsError
 from tests.inference_service.response_cache.test_typing import Model, answer
 from tests.programs import program
@@ -40,11 +42,15 @@ async def ask(cached, prompt="d["):
     return found
 
 
-async def test_what_one_replica_computed_another_one_answers(redis):
+async def test_what_one_replica_computed_another_one_answers(redis, monkeypatch):
+    monkeypatch.setattr(cache_module, "_REDIS_TIMEOUT_S", 30)
     caches = [ResponseCache(1 << 20, 60, redis[0]) for _ in range(2)]
     models = [Model(), Model()]
     one, two = (CachedBackend(model, cache) for model, cache in zip(models, caches, strict=True))
     text, _ = await ask(one)
+    async with Redis.from_url(redis[0]) as client, asyncio.timeout(60):
+        while not await client.dbsize():  # it is shared in the background
+            await asyncio.sleep(0.02)
     assert await ask(two) == (text, "stop")
     assert await ask(two, "d[" + text[:2]) == (text[2:], "stop")
     assert [model.computed for model in models] == [1, 0]
