@@ -37,7 +37,7 @@ def rendered(name: str) -> tuple[Manifest, ...]:
     kubectl = program("kubectl", "kubernetes-client of Debian 13 or later")
     with tempfile.TemporaryDirectory() as folder:
         path = KUBERNETES / name if name in JOBS else _overlay(Path(folder), *VARIANTS[name])
-        made = subprocess.run([kubectl, "kustomize", path], capture_output=True, text=True, timeout=60)
+        made = subprocess.run([kubectl, "kustomize", path], capture_output=True, text=True, timeout=280)
     assert made.returncode == 0, made.stderr
     assert "deprecated" not in made.stderr, made.stderr
     return tuple(document for document in yaml.safe_load_all(made.stdout) if document)

@@ -60,7 +60,7 @@ class Stack:
             self.client.post(f"{self.endpoint}/v1/events", json=body).raise_for_status()
 
 
-def wait_for(what: str, holds: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(what: str, holds: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true value of `holds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -75,7 +75,7 @@ def command(*words: str, **environ: str) -> str:
     """The output of a `midfill-serve` command."""
     done = subprocess.run(
         [sys.executable, "-m", "inference_service", *words], env={**service_environment({}), **environ},
-        capture_output=True, text=True, timeout=100,
+        capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

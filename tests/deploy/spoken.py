@@ -42,7 +42,7 @@ def listen() -> Spoken:
     threading.Thread(target=collector.serve_forever, daemon=True).start()
     traced = ("--otlp-endpoint", f"http://127.0.0.1:{collector.server_port}")
     with tempfile.TemporaryFile("w+") as errors:
-        with running_service(*traced, stderr=errors) as url, httpx.Client(base_url=url, timeout=60) as client:
+        with running_service(*traced, stderr=errors) as url, httpx.Client(base_url=url, timeout=180) as client:
             prompt = {"prompt": "def add(a, b):\n    ", "suffix": "\n", "max_tokens": 4, "temperature": 0}
             for answer, status in (
                 (client.post("/v1/completions", json=prompt), 200),

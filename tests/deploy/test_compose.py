@@ -162,7 +162,7 @@ def test_first_start_makes_passwords_and_certificate_and_keeps_them(tmp_path: Pa
     docker.chmod(0o755)
     environment = {**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"}
     for _ in range(2):
-        ran = subprocess.run([folder / "up.sh"], env=environment, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run([folder / "up.sh"], env=environment, capture_output=True, text=True, timeout=280)
         assert ran.returncode == 0, ran.stderr
         assert "mf_key" not in ran.stdout
     values = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines() if "PASSWORD=" in line)

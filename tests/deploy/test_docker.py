@@ -22,7 +22,7 @@ def requirements(extras: str, tmp_path: Path) -> list[str]:
     script = tmp_path / "requirements.py"
     script.write_bytes((DEPLOY / "docker" / "requirements.py").read_bytes())
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    ran = subprocess.run([sys.executable, script, extras], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run([sys.executable, script, extras], capture_output=True, text=True, timeout=280, check=True)
     return ran.stdout.splitlines()
 
 

@@ -30,7 +30,7 @@ rules:
 
 def says(*command: str | Path) -> str:
     """What a linter of this virtual environment says; "" when it is content."""
-    ran = subprocess.run([TOOLS / command[0], *command[1:]], capture_output=True, text=True, timeout=100, cwd=ROOT)
+    ran = subprocess.run([TOOLS / command[0], *command[1:]], capture_output=True, text=True, timeout=280, cwd=ROOT)
     return "" if ran.returncode == 0 else ran.stdout + ran.stderr
 
 

@@ -27,7 +27,7 @@ def test_people_who_type_are_served(tmp_path):
             text=True,
             timeout=200,
         )
-        page = httpx.get(f"{url}/metrics", trust_env=False).text
+        page = httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text
     assert done.returncode == 0, done.stdout + done.stderr  # 1 where a request failed
     with (tmp_path / "run_stats.csv").open() as file:
         counts = {row["Name"]: (int(row["Request Count"]), int(row["Failure Count"])) for row in csv.DictReader(file)}

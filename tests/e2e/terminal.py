@@ -82,7 +82,7 @@ class Terminal:
         with self._lock:
             return "\n".join(line.rstrip() for line in self._screen.display)
 
-    def wait_for(self, pattern: str, timeout: float = 60.0) -> None:
+    def wait_for(self, pattern: str, timeout: float = 120.0) -> None:
         """Until the screen has something that matches `pattern`."""
         try:
             wait_for(f"{pattern!r} on the screen", lambda: re.search(pattern, self.text()), timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.e2e.neovim_editor import Editor, setup
 from tests.e2e.prompter import Prompter
 from tests.e2e.waiting import wait_for
+from tests.tries import tries
 
 KEYS = {
     "accept": "<Tab>",
@@ -94,15 +96,20 @@ def test_typing_through_needs_no_new_request(editor: Editor, service: Prompter, 
 
 def test_the_next_line_is_there_as_soon_as_enter_is_pressed(editor: Editor, service: Prompter, file_name: str) -> None:
     """It is known already; Neovim alone would ask for it after 200 ms."""
-    service.follow(BLOCK, lines=3)
-    editor.open(file_name, "def sign(x):\n\n", line=1)
-    editor.keys("    ")
-    editor.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
-    editor.keys("if x <lt> 0:")
-    wait_for("the rest", lambda: editor.ghost().lstrip("\n") == "        return -1\n    return 1")
-    editor.lua(COUNT_REQUESTS)
-    editor.keys("<CR>")
-    assert editor.lua("return #_G.asked") == 1, "not with the key itself"
+    for number in tries():
+        service.follow(BLOCK, lines=3)
+        editor.open(f"{number}_{file_name}", "def sign(x):\n\n", line=1)
+        editor.keys("    ")
+        editor.wait_for_ghost("if x < 0:\n        return -1\n    return 1")
+        editor.keys("if x <lt> 0:")
+        wait_for("the rest", lambda: editor.ghost().lstrip("\n") == "        return -1\n    return 1")
+        editor.lua(COUNT_REQUESTS)
+        pressed = time.monotonic()
+        editor.keys("<CR>")
+        asked = editor.lua("return #_G.asked")
+        if time.monotonic() - pressed < 0.2:
+            break
+    assert asked == 1, "not with the key itself"
     editor.wait_for_ghost("        return -1\n    return 1")
     editor.keys("        re")
     editor.wait_for_ghost("turn -1\n    return 1")

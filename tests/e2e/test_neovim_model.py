@@ -19,7 +19,7 @@ BEGINNINGS = [
 ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_bundled_model_completes_and_accept_writes_it(tmp_path: Path) -> None:
     editor = Editor(tmp_path / "neovim", setup(keymaps={"accept": "<Tab>"}))
     try:
@@ -33,7 +33,7 @@ def test_the_bundled_model_completes_and_accept_writes_it(tmp_path: Path) -> Non
             path = editor.open(f"unseen_{number}.py", text, line=text.count("\n") - 1)
             editor.keys(typed)
             try:
-                shown = wait_for("ghost text", editor.ghost, timeout=15)
+                shown = wait_for("ghost text", editor.ghost, timeout=40)
                 break
             except AssertionError:
                 continue

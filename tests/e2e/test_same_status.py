@@ -89,7 +89,7 @@ class Pair:
         self.type_into(f"{name}_over.py")
         self.window.wait_for_ghost("urn a + b")
         self.editor("wait_for_ghost", "urn a + b")
-        wait_for("both to be well again", lambda: self.told() == [("Normal", "")] * 2, timeout=60)
+        wait_for("both to be well again", lambda: self.told() == [("Normal", "")] * 2)
 
     def told(self) -> list[tuple[str, str]]:
         """Kind and words, as VS Code and as Neovim show them."""
@@ -155,7 +155,6 @@ def test_a_fault_is_told_alike(pair: Pair, service: Prompter, name: str) -> None
         wait_for(
             f"{fault.kind} {fault.says!r} in VS Code and in Neovim",
             lambda: pair.told() if all(re.search(fault.says, words) for _, words in pair.told()) else None,
-            timeout=60,
         )
         told = pair.told()
         assert told[0] == told[1]
@@ -170,7 +169,7 @@ def test_a_fault_is_told_alike(pair: Pair, service: Prompter, name: str) -> None
         with Prompter(service.port) as back:
             back.required_key = KEY
             # Without a keystroke.
-            wait_for("both to be well again", lambda: pair.told() == [("Normal", "")] * 2, timeout=60)
+            wait_for("both to be well again", lambda: pair.told() == [("Normal", "")] * 2)
             pair.goes_on(name, back)
     else:
         pair.goes_on(name, service)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def test_typing_through_needs_no_new_request(window: Window, service: Prompter, 
     window.wait_for_ghost("urn a + b")
     asked = len(service.requests)
     window.type("urn")
+    window.wait_for_ghost(" a + b")
     assert window.ghost_within(1.0) == {" a + b"}
     assert len([request for request in service.requests if request["prompt"].endswith("retu")]) == 0
     assert len(service.requests) <= asked + 1  # what comes after it may be asked for ahead
@@ -236,10 +238,13 @@ def test_a_killed_language_server_comes_back(
     window.open(file_name, "def add(a, b):\n", line=1)
     pattern = f"{server.folder}.*/server/main.py"
     found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=True).stdout.split()
+    window.note_statuses()
     for process in found:
         os.kill(int(process), signal.SIGKILL)
-    window.wait_for_status("started again in 1 s")
-    window.wait_for_status("ready")
+    wait_for(
+        "the end and the new start to be told",
+        lambda: re.search("started again in 1 s.*ready", "\n".join(window.noted_statuses()), re.DOTALL),
+    )
     window.type("    ret")
     window.wait_for_ghost("urn a + b")
 

@@ -42,7 +42,7 @@ def test_install_open_type_accept(tmp_path: Path) -> None:
                 window.wait_for_status("ready", timeout=180)
                 window.type(typed)
                 try:
-                    shown = wait_for("ghost text", window.ghost, timeout=20)
+                    shown = wait_for("ghost text", window.ghost, timeout=40)
                     break
                 except AssertionError:
                     continue

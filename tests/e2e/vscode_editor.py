@@ -57,6 +57,16 @@ GHOST = """() => {
   const inline = all('.view-lines .ghost-text-decoration, .view-lines .ghost-text-decoration-preview').join('');
   return [inline, ...all('.suggest-preview-text .view-line, .suggest-preview-text > .ghost-text')].join('\\n');
 }"""
+NOTE_STATUSES = r"""() => {
+  const noted = window.midfillStatuses = [];
+  const note = () => {
+    const item = document.querySelector('#midfill\\.midfill\\.midfill\\.status a');
+    const said = item?.getAttribute('aria-label') ?? '';
+    if (said !== noted.at(-1)) noted.push(said);
+  };
+  const changes = { attributes: true, childList: true, subtree: true };
+  new MutationObserver(note).observe(document.querySelector('.part.statusbar'), changes);
+}"""
 
 
 class Window:
@@ -118,8 +128,8 @@ class Window:
         """The ghost text, with its lines joined by newlines."""
         return str(self.page.evaluate(GHOST)).rstrip("\n")
 
-    def wait_for_ghost(self, expected: str, timeout: float = 30.0) -> None:
-        wait_for(f"the ghost text {expected!r}; {self.status()}", lambda: self.ghost() == expected, timeout)
+    def wait_for_ghost(self, expected: str) -> None:
+        wait_for(f"the ghost text {expected!r}; {self.status()}", lambda: self.ghost() == expected)
 
     def ghost_within(self, seconds: float) -> set[str]:
         """Everything that was shown as ghost text in the next seconds."""
@@ -145,13 +155,20 @@ class Window:
         item = self.page.locator("#midfill\\.midfill\\.midfill\\.status a").first
         return (item.get_attribute("aria-label") or "") if item.count() else ""
 
+    def note_statuses(self) -> None:
+        """Keep what the status bar item says from now on, for `noted_statuses`: some of it stays for a second only."""
+        self.page.evaluate(NOTE_STATUSES)
+
+    def noted_statuses(self) -> list[str]:
+        return list(self.page.evaluate("window.midfillStatuses"))
+
     def status_icon(self) -> str:
         """The name of the icon beside it."""
         icon = self.page.locator("#midfill\\.midfill\\.midfill\\.status .codicon").first
         match = re.search(r"codicon-([\w-]+)", icon.get_attribute("class") or "")
         return match[1] if match else ""
 
-    def wait_for_status(self, pattern: str, timeout: float = 60.0) -> None:
+    def wait_for_status(self, pattern: str, timeout: float = 120.0) -> None:
         end, seen = time.monotonic() + timeout, self.status()
         while not re.search(pattern, seen):
             assert time.monotonic() < end, f"timed out waiting for the status {pattern!r}; last seen: {seen!r}"

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(what: str, probe: Callable[[], T], timeout: float = 30.0) -> T:
+def wait_for(what: str, probe: Callable[[], T], timeout: float = 120.0) -> T:
     """The first true value of `probe`."""
     end = time.monotonic() + timeout
     while not (value := probe()):
