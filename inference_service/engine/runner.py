@@ -165,7 +165,7 @@ class Runner:
             logits, greedy = self._static.compute(work)
         else:
             logits = self.forward(work)
-            if self._cpu is not None and all(row.is_greedy for row in rows):
+            if self._cpu is not None and rows and all(row.is_greedy for row in rows):
                 greedy = self._cpu.pick_greedy(logits)
         return Pending(pick(logits, rows, greedy) if rows else None)
 

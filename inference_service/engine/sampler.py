@@ -44,12 +44,12 @@ class Row(NamedTuple):
 
     sampling: Sampling
     number: int
-    allowed: list[int] | None = None
+    allowed: np.ndarray | None = None
 
     @property
     def is_greedy(self) -> bool:
-        """The most probable token of all, whatever was typed."""
-        return self.allowed is None and self.sampling.temperature <= 0
+        """The most probable token, of those that are allowed."""
+        return self.sampling.temperature <= 0
 
 
 class Sampled(NamedTuple):
@@ -81,22 +81,34 @@ def pick(logits: Tensor, rows: Sequence[Row], greedy: Tensor | None = None) -> T
     `greedy` is `pick_greedy` of the logits, where that is computed already.
     """
     if all(row.is_greedy for row in rows):
-        return pick_greedy(logits) if greedy is None else greedy
+        return _among_allowed(pick_greedy(logits) if greedy is None else greedy, logits, rows)
     normaliser = logits.logsumexp(-1)
     scores = logits
     if any(row.allowed is not None for row in rows):
         scores = logits.clone()
         for i, row in enumerate(rows):
             if row.allowed is not None:
-                allowed = torch.tensor(row.allowed, device=logits.device)
+                allowed = torch.from_numpy(row.allowed).to(logits.device)
                 scores[i] = torch.full_like(scores[i], -torch.inf).index_copy_(0, allowed, logits[i, allowed])
     tokens = scores.argmax(-1)
-    drawn = [i for i, row in enumerate(rows) if row.sampling.temperature > 0]
+    drawn = [i for i, row in enumerate(rows) if not row.is_greedy]
     if drawn:
         index = torch.tensor(drawn, device=logits.device)
         tokens[index] = _draw(scores[index], [rows[i] for i in drawn])
     logprobs = logits.gather(-1, tokens[:, None])[:, 0] - normaliser
     return torch.stack([tokens.double(), logprobs.double()])
+
+
+def _among_allowed(greedy: Tensor, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+    """`greedy` with the most probable of the allowed tokens where not all of them are allowed."""
+    for i, row in enumerate(rows):
+        if row.allowed is not None:
+            allowed = torch.from_numpy(row.allowed).to(logits.device)
+            best = allowed[logits[i, allowed].argmax()]
+            highest = logits[i, greedy[0, i].long()]
+            greedy[1, i] -= highest - logits[i, best]
+            greedy[0, i] = best
+    return greedy
 
 
 def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+import numpy as np
+
 from inference_service.model.tokenizer import Tokenizer
 
 _LONGEST = 32  # bytes; a longer run is no word that somebody is typing
@@ -19,15 +21,15 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._by_bytes = {text: token for token, text in enumerate(tokenizer.vocabulary) if text}
         self._sorted = sorted(self._by_bytes)
-        self._ids = [self._by_bytes[text] for text in self._sorted]
+        self._ids = np.array([self._by_bytes[text] for text in self._sorted], dtype=np.int64)
 
-    def continuing(self, typed: bytes) -> list[int]:
-        """Ids of all tokens that can come next when `typed` has to be spelled first. Never empty."""
+    def continuing(self, typed: bytes) -> np.ndarray:
+        """Ids (int64) of all tokens that can come next when `typed` has to be spelled first. Never empty."""
         first = bisect_left(self._sorted, typed)
         last = bisect_left(self._sorted, typed + b"\xff" * 8, lo=first)
         longer = self._ids[first:last]
         shorter = [self._by_bytes[typed[:n]] for n in range(1, len(typed)) if typed[:n] in self._by_bytes]
-        return longer + shorter
+        return np.concatenate([longer, np.array(shorter, dtype=np.int64)])
 
 
 def split_for_healing(tokenizer: Tokenizer, tokens: list[int]) -> tuple[list[int], bytes]:

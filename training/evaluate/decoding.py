@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,7 +127,7 @@ class _Growing:
     def done(self) -> bool:
         return self._ended or self._end >= 0
 
-    def allowed(self, vocabulary: Vocabulary) -> list[int] | None:
+    def allowed(self, vocabulary: Vocabulary) -> np.ndarray | None:
         """Ids that may come next while typed bytes are spelled again, or None for all."""
         return vocabulary.continuing(self._typed) if self._typed else None
 
@@ -168,15 +169,15 @@ class _SampleCache(KVCache):
         self._tokens = self._tokens[samples]
 
 
-def _choose(logits: Tensor, allowed: list[int] | None) -> int:
+def _choose(logits: Tensor, allowed: np.ndarray | None) -> int:
     if allowed is None:
         return int(logits.argmax())
-    candidates = torch.tensor(allowed, device=logits.device)
+    candidates = torch.from_numpy(allowed).to(logits.device)
     return int(candidates[logits[candidates].argmax()])
 
 
-def _draw(scores: Tensor, allowed: list[int] | None, generator: torch.Generator) -> int:
-    candidates = torch.tensor(allowed) if allowed is not None else None
+def _draw(scores: Tensor, allowed: np.ndarray | None, generator: torch.Generator) -> int:
+    candidates = torch.from_numpy(allowed) if allowed is not None else None
     chances = (scores[candidates] if candidates is not None else scores).softmax(-1)
     choice = int(torch.multinomial(chances, 1, generator=generator))
     return int(candidates[choice]) if candidates is not None else choice

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,10 +47,15 @@ def test_a_very_low_temperature_is_greedy():
 
 
 def test_only_allowed_tokens_come_out():
-    rows = [Row(Sampling(1.0, seed=n), 0, [2, 4]) for n in range(200)] + [Row(Sampling(), 0, [3, 4])]
-    tokens = [one.token for one in sample(LOGITS.repeat(201, 1), rows)]
-    assert set(tokens[:-1]) == {2, 4}
-    assert tokens[-1] == 3
+    rows = [Row(Sampling(1.0, seed=n), 0, np.array([2, 4])) for n in range(200)]
+    tokens = [one.token for one in sample(LOGITS.repeat(200, 1), rows)]
+    assert set(tokens) == {2, 4}
+
+
+def test_the_most_probable_of_the_allowed_has_its_own_log_probability():
+    free, held = sample(LOGITS.repeat(2, 1), [Row(Sampling(), 0), Row(Sampling(), 0, np.array([3, 4]))])
+    assert (free.token, held.token) == (0, 3)
+    assert (free.logprob, held.logprob) == pytest.approx(LOGITS.log_softmax(-1)[[0, 3]].tolist())
 
 
 def test_a_seed_and_a_number_decide_whatever_else_is_sampled():
