@@ -10,7 +10,7 @@ this request and before it, and what steps of more tokens cost on this machine.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ _WORTH = 1.05  # a guess has to promise that much more text per second
 _TRUSTED = 3  # steps of a size
 _SLOWER = 0.02  # weight of an observation above the least; one below counts whole
 _KEPT_TOKENS, _KEPT_TENANTS = 2048, 256
+_NOTHING = np.empty(0, np.int64)
 _CONTEXT = _LONGEST_MATCH  # tokens before a completion that are kept with it: its beginning is found by them
 
 
@@ -65,7 +66,7 @@ class Speculation:
         self.costs = StepCosts()
         self._right = np.linspace(0.3, 0.8, _LONGEST_MATCH + 1)  # by length of the match
         self._tried = np.ones(_LONGEST_MATCH + 1)
-        self._written: OrderedDict[Hashable, deque[int]] = OrderedDict()
+        self._written: OrderedDict[Hashable, np.ndarray] = OrderedDict()
 
     def chance(self, matched: int) -> float:
         """How likely a guessed token is right after a match of that many tokens."""
@@ -79,16 +80,15 @@ class Speculation:
         """The last `generated` of `tokens` were written for somebody of `root`."""
         if not generated:
             return
-        written = self._written.setdefault(root, deque(maxlen=_KEPT_TOKENS))
-        written.extend(tokens[-generated - _CONTEXT :])
-        written.append(-1)  # nothing matches across it
+        new = [*tokens[-generated - _CONTEXT :], -1]  # nothing matches across the end
+        self._written[root] = np.concatenate([self.written(root), np.array(new, dtype=np.int64)])[-_KEPT_TOKENS:]
         self._written.move_to_end(root)
         while len(self._written) > _KEPT_TENANTS:
             self._written.popitem(last=False)
 
     def written(self, root: Hashable) -> np.ndarray:
         """What `remember` was told of `root`, oldest first, ends marked by -1."""
-        return np.array(self._written.get(root, ()), dtype=np.int64)
+        return self._written.get(root, _NOTHING)
 
     def length(self, chance: float, others: int) -> int:
         """How many tokens to guess, in a step with `others` tokens of other sequences, for the most text a second."""
