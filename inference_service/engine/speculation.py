@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LONGEST = 8  # tokens of a guess
+LONGEST = 7  # tokens of a guess: with the one before them as many rows as a step computes cheaply
 _SHORTEST_MATCH, _LONGEST_MATCH = 2, 8  # tokens that must repeat before what followed them is guessed
 _PRIOR_WEIGHT = 4.0  # verified guesses of a request that weigh as much as all experience before it
 _FORGETTING = 0.98
