@@ -7,7 +7,9 @@ import time
 import pytest
 
 from inference_service.__main__ import main
+from inference_service.guard import key_ring
 from inference_service.guard import keys as key_module
+from inference_service.storage import database as database_module
 
 
 @pytest.fixture
@@ -26,6 +28,14 @@ def make_key(database_url, capsys):
         return capsys.readouterr().out.strip()
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def patient_with_the_database(monkeypatch):
+    """On a busy machine a connection may take longer than a service waits for one."""
+    monkeypatch.setattr(database_module, "_CONNECT_S", 60)
+    monkeypatch.setattr(database_module, "_STATEMENT_MS", 60_000)
+    monkeypatch.setattr(key_ring, "_SLOW_S", 60.0)
 
 
 def as_(key):

@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import socket
-import statistics
 import threading
 import time
 
@@ -66,7 +65,7 @@ def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(start_process):
                 start = time.perf_counter()
                 client.post("/complete", json={"code": "x"})
                 times.append(time.perf_counter() - start)
-            if statistics.median(times) < 0.03:
+            if sorted(times)[5] < 0.03:  # with the delay all would take 40 ms, on a busy machine some do in any case
                 break
 
 
