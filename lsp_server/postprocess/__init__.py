@@ -19,6 +19,7 @@ from lsp_server.postprocess.mid_line import keep_line_within_line
 from lsp_server.postprocess.open_string import cut_open_string
 from lsp_server.postprocess.place import Place
 from lsp_server.postprocess.prefix_echo import cut_prefix_echo
+from lsp_server.postprocess.repeated_above import drop_repeated_above
 from lsp_server.postprocess.repetition import cut_repetition
 from lsp_server.postprocess.similar_below import drop_similar_below
 from lsp_server.postprocess.similar_blocks import cut_similar_blocks
@@ -47,6 +48,7 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("empty_comment", cut_empty_comments),
     ("json_brackets", cut_at_unbalanced_bracket),
     ("repetition", cut_repetition),
+    ("repeated_above", drop_repeated_above),
     ("similar_lines", cut_similar_lines),
     ("similar_blocks", cut_similar_blocks),
     ("open_string", cut_open_string),
