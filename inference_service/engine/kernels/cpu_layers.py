@@ -204,6 +204,19 @@ def _rows_8(weight, start, k, panels, x, scale, bias, rows, out, adding, sums): 
 
 
 @compiled
+def _rows_12(weight, start, k, panels, x, scale, bias, rows, out, adding, sums):  # type: ignore[no-untyped-def]
+    n, flat = out.shape[1], out.reshape(-1)
+    for panel in range(panels[0], panels[1]):
+        column = panel * LANES
+        tile12(weight, start + column * k, LANES, x, 0, k, sums)
+        if column + LANES <= n:
+            for r in range(rows):
+                settle(sums, r, scale, bias, column, flat, r * n + column, adding)  # type: ignore[call-arg]
+        else:
+            _settle_last(sums, rows, scale, bias, column, out, 0, adding)
+
+
+@compiled
 def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding):  # type: ignore[no-untyped-def]
     """Columns of out (rows, n) that lie in `panels` (first, last + 1) = x @ weights * scale + bias, or added to out.
 
@@ -217,6 +230,8 @@ def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding)
         _rows_4(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
     elif rows <= min(TILE_ROWS, 8):
         _rows_8(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
+    elif HAS_BFLOAT16 and rows <= TILE_ROWS:
+        _rows_12(weight, start, k, panels, x, scale, bias, rows, out, adding, sums)
     elif HAS_BFLOAT16:
         _widened(weight, start, k, panels, x, width, rows, scale, bias, out, adding, sums)
     else:
