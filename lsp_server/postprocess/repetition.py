@@ -17,7 +17,7 @@ def cut_repetition(text: str, place: Place) -> str:
     """Cut before the first repetition of a loop; nothing, if the completion only repeats the line above.
 
     A loop is a run of 1 to 8 lines that comes three times in a row, a piece of a line three to six times, or a line of
-    several names twice.
+    several names twice; and so a run of several lines with three names or more.
     """
     lines = text.split("\n")
     if _echoes_line_above(lines[0], place):
@@ -33,10 +33,9 @@ def cut_repetition(text: str, place: Place) -> str:
             break
     for start in range(len(keys)):
         for cycle in range(1, _LONGEST_CYCLE + 1):
-            if start + cycle * _TIMES > len(keys):
-                break
             run = keys[start : start + cycle]
-            if any(run) and all(keys[start + cycle * n : start + cycle * (n + 1)] == run for n in range(1, _TIMES)):
+            times = 2 if cycle > 1 and len(_NAME.findall("\n".join(run))) > 2 else _TIMES
+            if any(run) and keys[start : start + cycle * times] == run * times:
                 return "\n".join(lines[: start + cycle])
     return "\n".join(lines)
 
