@@ -35,20 +35,24 @@ class EditorSettings:
 
     async def refresh(self, pushed: object = None) -> None:
         """Read the settings from where this client keeps them, and put them to use; `pushed` came with a
-        notification. An answer that comes late is put to use when it comes."""
+        notification. An answer that comes late is put to use when it comes, and none while a newer one is awaited:
+        until then nothing is known."""
         workspace = self._server.client_capabilities.workspace
+        self._asked += 1
+        asked = self._asked
         try:
             if workspace and workspace.configuration:
-                await self._ask()
+                await self._ask(asked)
             else:
                 self._configuration.take_pushed(pushed)
-            await self._use()
+            if asked == self._asked:
+                await self._use()
         finally:
-            self.known.set()
+            if asked == self._asked:
+                self.known.set()
 
-    async def _ask(self) -> None:
-        self._asked += 1
-        asked, folders = self._asked, [folder.uri for folder in self._server.workspace.folders.values()]
+    async def _ask(self, asked: int) -> None:
+        folders = [folder.uri for folder in self._server.workspace.folders.values()]
         items = [types.ConfigurationItem(scope, "midfill") for scope in (None, *folders)]
         params = types.ConfigurationParams(items)
         request = self._server.protocol.send_request(types.WORKSPACE_CONFIGURATION, params)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +166,21 @@ def test_settings_are_pulled_from_editors_that_keep_them(server_env: dict[str, s
         session.notify("notebookDocument/didChange", change)
         session.complete(cell, 0, 5)
         assert service.completions[2].body["prompt"] == "y = z"
+
+
+def test_nothing_is_started_by_default_while_the_editor_is_asked_again(
+    server_env: dict[str, str], service: ScriptedService, tmp_path: Path
+) -> None:
+    """Editors that tell of a change right after the start are asked twice; the first answer is out of date then."""
+    with Session.start(env={**server_env, "XDG_STATE_HOME": str(tmp_path)}) as session:
+        session.answers["workspace/configuration"] = lambda params: [{"endpoint": service.url}]
+        session.initialize(capabilities={"workspace": {"configuration": True}})
+        session.notify("workspace/didChangeConfiguration", {"settings": None})
+        session.open("file:///a.py", "x = ")
+        # Only now are both questions read and answered.
+        assert session.complete("file:///a.py", 0, 4)[0]["insertText"] == "pass"
+        assert {status["message"] for status in session.notifications("didChangeStatus")} == {""}
+    assert not list(tmp_path.rglob("local-*")), "a local service was started"
 
 
 def test_who_types_before_the_editor_has_told_its_settings_is_answered_by_them(
