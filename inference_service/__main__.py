@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from inference_service import commands
 from inference_service import settings as settings_module
@@ -61,6 +62,7 @@ def _run(arguments: list[str]) -> int:
     from inference_service import logs
     from inference_service.app import create_app
     from inference_service.backends.local import LocalBackend
+    from inference_service.engine.cpu_kernels import TUNING_THREAD
 
     def make(model: Path | str) -> Backend:
         return LocalBackend(str(model), device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache)
@@ -79,7 +81,17 @@ def _run(arguments: list[str]) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(_serve(settings, app, listener, start_grpc))
     gc.freeze()  # the end of the interpreter would look through all of torch for garbage: a second or more
+    if any(thread.name == TUNING_THREAD for thread in threading.enumerate()):
+        _leave(code)  # nothing stops a compiler, and the interpreter's end would take its memory from under it
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process as it is, but for what was not written yet."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _upstream(settings: Settings) -> Backend:

@@ -22,3 +22,4 @@ def running_service(*options: str, stderr: IO[str] | None = None, **environ: str
             yield next(line for line in process.stdout if "ready on" in line).split()[3]
         finally:
             process.terminate()
+    assert process.returncode == 0, "it did not end as it was asked to"

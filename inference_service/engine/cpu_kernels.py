@@ -22,6 +22,7 @@ from inference_service.model.quantize import build_int8, int8_linear_works
 if TYPE_CHECKING:
     from inference_service.engine.kernels.fused import FusedStep
 
+TUNING_THREAD = "midfill-tune"
 _OPERATORS = "operators"
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class CpuKernels:
             tuned.set()
             return
         # compiling takes seconds the first time: meanwhile the operators serve
-        threading.Thread(target=self._tune, args=(loaded, threads, tuned), name="midfill-tune", daemon=True).start()
+        threading.Thread(target=self._tune, args=(loaded, threads, tuned), name=TUNING_THREAD, daemon=True).start()
 
     @property
     def description(self) -> str:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from inference_service.__main__ import main
+from tests.service_process import running_service
 from tests.tries import tries
 
 SLOW = {"tokens": 400, "interval_s": 0.02}
@@ -54,6 +55,12 @@ def test_ready_line_then_sigterm_exits_zero(start_process):
     assert process.exit_code() == 0
     assert process.lines.empty(), "exactly one line on stdout"
     assert all(json.loads(line)["event"] for line in process.stderr.splitlines())
+
+
+def test_sigterm_while_kernels_are_compiled_exits_zero_too(tmp_path):
+    with running_service(NUMBA_CACHE_DIR=str(tmp_path)) as url:
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+    assert not list(tmp_path.rglob("*step*.nbc")), "they were compiled already"
 
 
 def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(start_process):
