@@ -12,7 +12,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,12 @@ class Service:
 
 @dataclass
 class Ghost:
-    """What the editor displays at the cursor: it was handed over for this buffer."""
+    """What the editor displays at the cursor, left over of what was `written` to it: it was handed over for this
+    buffer."""
 
     text: str
     replaces: int
+    written: str
 
 
 @dataclass
@@ -139,7 +141,7 @@ class Editor:
             rest = normalise(new)
             follows = start == end == self.cursor and rest and self.ghost.text.startswith(rest)
             # Editors go on displaying what is typed through.
-            self.ghost = Ghost(self.ghost.text[len(rest) :], self.ghost.replaces) if follows else None
+            self.ghost = replace(self.ghost, text=self.ghost.text[len(rest) :]) if follows else None
             if self.ghost is not None and not self.ghost.text:
                 self.ghost = None
         self.text = self.text[:start] + new + self.text[end:]
@@ -177,7 +179,7 @@ class Editor:
             assert not typed_on, "it has to stand at the cursor"
             return  # the cursor is elsewhere by now: editors show nothing there
         assert isinstance(item.insert_text, str)
-        self.ghost = Ghost(item.insert_text, end - start)
+        self.ghost = Ghost(item.insert_text, end - start, item.insert_text)
         self.displayed += 1
         self.check_ghost()
 
@@ -187,13 +189,16 @@ class Editor:
         before, after = normalise(self.text[: self.cursor]), normalise(self.text[self.cursor :])
         replaced = after[: self.ghost.replaces]
         assert "\n" not in replaced
-        assert all(char.isspace() or char in self.ghost.text for char in replaced)
+        assert all(char.isspace() or char in self.ghost.written for char in replaced)
         shown = squeeze(before + self.ghost.text)
         for call in self.service.calls:
             suffix = call.request.suffix
             # Without the brackets that the editor closed, at most.
             fits = after.endswith(suffix) and _CLOSERS.fullmatch(after[: len(after) - len(suffix)])
-            if fits and squeeze(call.request.prefix + call.text).startswith(shown):
+            prefix = call.request.prefix
+            # A model that writes the line again that was begun is taken to go on with it.
+            echo = prefix[: prefix.rfind("\n") + 1] + call.text
+            if fits and any(squeeze(text).startswith(shown) for text in (prefix + call.text, echo)):
                 return
         raise AssertionError(f"{self.ghost} does not belong to {before!r} | {after!r}")
 
