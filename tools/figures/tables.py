@@ -57,6 +57,30 @@ def lsp_peers(f: Figures) -> str:
     return table(["client", "our requests to its", *heads], rows)
 
 
+def lsp_waste(f: Figures) -> str:
+    """Shares are of all tokens that the service computed, read or written."""
+    rows = [
+        [
+            speed, one["keystrokes"], one["requests"], f"{one['tokens']:,}", f"{one['given_up_percent']:.1f} %",
+            f"{one['for_nobody_percent']:.1f} %", number(one["shown_per_100"]), number(one["asked_p95_ms"]),
+        ]
+        for speed, one in f.items()
+    ]  # fmt: skip
+    return table(
+        [
+            "service",
+            "keystrokes",
+            "requests",
+            "tokens",
+            "of requests given up",
+            "for nobody",
+            "shown per 100",
+            "asked p95 ms",
+        ],
+        rows,
+    )
+
+
 def engine(f: Figures) -> str:
     rows: list[list[object]] = []
     for key, title in (
@@ -255,7 +279,8 @@ def tokenizer(f: Figures) -> str:
 
 
 TABLES: dict[str, Callable[[Figures], str]] = {
-    "lsp": lsp, "lsp-peers": lsp_peers, "engine": engine, "speculation": speculation, "peers": peers, "replay": replay,
+    "lsp": lsp, "lsp-peers": lsp_peers, "lsp-waste": lsp_waste, "engine": engine, "speculation": speculation,
+    "peers": peers, "replay": replay,
     "service": service, "overhead": overhead, "gpu": gpu, "train": train, "ddp": ddp, "quality": quality,
     "confidence": confidence, "drift": drift, "tokenizer": tokenizer,
 }  # fmt: skip
