@@ -71,7 +71,7 @@ class AnswerStream:
                     choice = event["choices"][0]
                     texts.append(str(choice["text"]))
                     told = event.get("midfill", {})
-                    if isinstance(logprob := told.get("mean_logprob"), int | float):
+                    if isinstance(logprob := told.get("mean_logprob", event.get("mean_logprob")), int | float):
                         confidence = math.exp(min(logprob, 0.0))
                     if self._on_text(texts[-1]):
                         return Completion(self.completion_id, "".join(texts), ENOUGH, confidence)

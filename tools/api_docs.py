@@ -33,8 +33,8 @@ Keys: none needed on loopback unless keys are configured; otherwise `Authorizati
 """
 _STREAMING = """
 With `stream` the answer is server-sent events: each `data:` line is an answer with the next piece of one choice, the
-last one has `usage` and `midfill` too, then comes `data: [DONE]`. The `midfill` of the others has the `mean_logprob` of
-the choice so far, where it is known and no `logprobs` were asked for; in block mode they bring whole lines.
+last one has `usage` and `midfill` too, then comes `data: [DONE]`. The others have the `mean_logprob` of the choice so
+far, where it is known and no `logprobs` were asked for; in block mode they bring whole lines.
 `finish_reason` is `stop`, `length`, `deadline` (what was there in time), `superseded` (409 when not streaming),
 `cancelled` or `shutdown`. The header `Server-Timing` has `queue`, `prefill` and `decode` in milliseconds, of a stream
 the time to its `first` piece.

@@ -104,6 +104,7 @@ class CompletionChunk(_Answer):
     model: str
     choices: list[Choice]
     usage: Usage | None = Field(None, description="in the last one; with `include_usage` null in the others")
+    mean_logprob: float | None = Field(None, description="nats a token, so far; in all but the last one")
     midfill: Accounting | None = Field(None, description="in the last one with a choice")
 
 

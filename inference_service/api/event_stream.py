@@ -104,7 +104,7 @@ class EventStream(Response):
         result = self._answer.results[index]
         likely = b""
         if result.logprobs and math.isfinite(result.total_logprob):
-            likely = b',"midfill":{"mean_logprob":%.4f}' % (result.total_logprob / len(result.logprobs))
+            likely = b',"mean_logprob":%.4f' % (result.total_logprob / len(result.logprobs))
         return b"".join((frame[0], json_bytes(text), frame[1], likely, b"}\n\n"))
 
     def _event(self, part: dict[str, Any]) -> bytes:

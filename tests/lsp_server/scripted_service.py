@@ -208,6 +208,6 @@ def event(number: int, text: str, finish: str | None = None, mean_logprob: float
         chunk["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         chunk["midfill"] = {"mean_logprob": mean_logprob, "queue_ms": 0, "prefill_ms": 1, "decode_ms": 1}
     elif mean_logprob is not None:
-        chunk["midfill"] = {"mean_logprob": mean_logprob}
+        chunk["mean_logprob"] = mean_logprob
     # Unescaped, as services do send it: U+2028 must not break a line of the stream.
     return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"

@@ -56,7 +56,8 @@ async def test_stream_ends_with_usage_and_done(api):
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, None, None, "stop"]
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert all("usage" not in chunk for chunk in chunks[:-1])
-    assert [chunk["midfill"] for chunk in chunks[:-1]] == 3 * [{"mean_logprob": -0.5}]
+    assert [chunk["mean_logprob"] for chunk in chunks[:-1]] == 3 * [-0.5]
+    assert not any("midfill" in chunk for chunk in chunks[:-1])
     assert chunks[-1]["usage"]["total_tokens"] == 13
     assert chunks[-1]["midfill"]["model_version"] == "0123abcd"
 
