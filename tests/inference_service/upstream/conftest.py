@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from deploy.cluster.processes import free_port
 from inference_service.model import directory, huggingface
@@ -23,9 +24,11 @@ SERVER = Path(__file__).with_name("llama_cpp_server.py")
 @pytest.fixture(scope="session")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gguf")
-    loaded = huggingface.load(
-        save(random_model("gpt2", n_positions=CONTEXT), "gpt2", tmp_path_factory.mktemp("checkpoint"))
-    )
+    model = random_model("gpt2", n_positions=CONTEXT)
+    with torch.no_grad():  # one that never ends by itself: its end token is as unlikely as can be
+        model.transformer.ln_f.bias.fill_(1.0)
+        model.transformer.wte.weight[model.config.eos_token_id] = -1.0
+    loaded = huggingface.load(save(model, "gpt2", tmp_path_factory.mktemp("checkpoint")))
     directory.write(path / "gpt2", loaded.build_float(), loaded.tokenizer, [], "# the card\n", {})
     export_gguf(directory.load(path / "gpt2"), path / "gpt2.gguf")
     return path / "gpt2.gguf"
