@@ -137,7 +137,7 @@ class ServiceClient:
         prefix, suffix = _well_formed(request.prefix), _well_formed(request.suffix)
         if self._redacts:
             # Together, because the cursor may stand inside a key.
-            clean = redact(prefix + suffix)
+            clean = redact(prefix + suffix, len(prefix))
             prefix, suffix = clean[: len(prefix)], clean[len(prefix) :]
         body: dict[str, Any] = {
             "prompt": prefix,

@@ -66,11 +66,25 @@ _REST = re.compile(r"[\w.+/=-]*")
 _TEMPLATE = re.compile(r"[{}<>$%]|example|your|xxxx", re.IGNORECASE)
 
 
-def redact(text: str) -> str:
-    """`text` with every letter, digit and underscore of a secret replaced by x; its length and its lines stay."""
+# What somebody is typing at the cursor has the shape of a secret only once it is whole: how known keys begin, and any
+# open string that is assigned to such a name.
+_BEGUN = re.compile(
+    r"(?<!\w)(?:A(?:KIA|SIA|BIA|CCA)|gh[opsur]_|gl(?:pat|dt|ft|soat|rt)-|xox\w-|[rs]k_live_|eyJ|SG\.|sq0csp-|pypi-Age)"
+    r"[\w.+/=-]*\Z"
+)
+_BEGUN_VALUE = re.compile(_ASSIGNED.pattern.removesuffix("""{8,})["'`]""") + r"{4,})\Z", re.IGNORECASE)
+_LONGEST_BEGUN = 400  # characters
+
+
+def redact(text: str, cursor: int | None = None) -> str:
+    """`text` with every letter, digit and underscore of a secret replaced by x; its length and its lines stay.
+
+    At the `cursor`, if given, somebody types: what may become a secret there is one already.
+    """
     pieces = []
     end = 0
-    for start, stop in sorted(_secrets(text)):
+    begun = [] if cursor is None else _begun(text, cursor)
+    for start, stop in sorted([*_secrets(text), *begun]):
         if stop > end:
             start = max(start, end)
             pieces += [text[end:start], re.sub(r"\w", "x", text[start:stop])]
@@ -106,6 +120,17 @@ def _secrets(text: str) -> Iterator[tuple[int, int]]:
         value = match["value"]
         if not _is_template(value) and _bits(value) >= _ASSIGNED_BITS and any(map(str.isdecimal, value)):
             yield match.span("value")
+
+
+def _begun(text: str, cursor: int) -> Iterator[tuple[int, int]]:
+    first = max(0, cursor - _LONGEST_BEGUN)
+    before = text[first:cursor]
+    rest = _REST.match(text, cursor)
+    stop = rest.end() if rest else cursor
+    if match := _BEGUN.search(before):
+        yield first + match.start(), stop
+    if (match := _BEGUN_VALUE.search(before)) and not _is_template(match["value"]):
+        yield first + match.start("value"), stop
 
 
 def _is_template(value: str) -> bool:

@@ -100,9 +100,8 @@ def test_an_untrusted_workspace_neither_runs_anything_nor_redirects_code(
         window = server.window(browser, "start.py", workspace=folder)
         begin_add(window, "add.py")
         window.wait_for_ghost("urn a + b")
-        # whole: a key that is being typed has no shape yet
-        window.open("key.py", 'api_key = "AKIA' + "Q3EGRIHUZ5XWQ7LM" + '"\n', line=1)
-        window.type("x")
+        window.open("key.py", "", line=0)
+        window.type('api_key = "AKIA' + "Q3EGRIHUZ5XWQ7LM" + '"\nx')
         wait_for("the file with the key to be asked about", lambda: asked(service, "api_key"))
         assert "AKIA" not in str(service.requests)
         window.open(".env", "", line=0)

@@ -104,6 +104,27 @@ def test_length_and_lines_stay_whatever_is_around(before: str, secret: str, afte
     assert redact(clean) == clean
 
 
+@pytest.mark.parametrize("kind", ["AWS", "GitHub", "GitLab", "Slack", "Stripe", "JWT"])
+@pytest.mark.parametrize("after", ["", '"\nx = 1\n'], ids=["open", "closed by the editor"])
+def test_a_key_that_is_being_typed_is_one_already(kind: str, after: str) -> None:
+    secret = SECRETS[kind]
+    for length in range(9, len(secret)):
+        before = f'client = connect("{secret[:length]}'
+        clean = redact(before + after, len(before))
+        assert secret[:9] not in clean and clean.endswith(after) and len(clean) == len(before + after)
+
+
+@pytest.mark.parametrize("value", ["hunt", "hunter2", "Tr0ub4dor&3"])
+def test_a_password_that_is_being_typed_is_one_already(value: str) -> None:
+    before = f"password = '{value}"
+    assert value not in redact(before, len(before))
+
+
+@pytest.mark.parametrize("before", ["token = 'your_token", "token = f'{user", "name = 'hunter", "token = get('user"])
+def test_other_strings_that_are_being_typed_stay(before: str) -> None:
+    assert redact(before, len(before)) == before
+
+
 def test_secrets_are_not_sent_even_if_the_cursor_is_inside(editor: Editor, state_home: Path) -> None:
     secret = SECRETS["GitHub"]
     editor.open(f"key = '{secret[:20]}║{secret[20:]}'\n")
