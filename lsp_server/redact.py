@@ -52,11 +52,11 @@ _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{8,}")
 
 # Long quoted strings of one alphabet, and what is assigned to a name that promises a secret.
 _QUOTED = re.compile(r"""(?<=["'`])[A-Za-z0-9+/=_-]{20,}(?=["'`])""")
-_ASSIGNED = re.compile(
+_TO_SUCH_A_NAME = (
     r"""(?:pass(?:word|wd|phrase)|secret|token|api_?key|access_?key|auth_?key|private_?key|client_?secret)\w*["']?"""
-    r"""\s*(?::=|=>|=|:)\s*["'`](?P<value>[^\s"'`]{8,})["'`]""",
-    re.IGNORECASE,
+    r"""\s*(?::=|=>|=|:)\s*["'`]"""
 )
+_ASSIGNED = re.compile(_TO_SUCH_A_NAME + r"""(?P<value>[^\s"'`]{8,})["'`]""", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F-]+")
 # detect-secrets' own limits, in bits a character.
 _BASE64_BITS, _HEX_BITS = 4.5, 3.0
@@ -72,7 +72,7 @@ _BEGUN = re.compile(
     r"(?<!\w)(?:A(?:KIA|SIA|BIA|CCA)|gh[opsur]_|gl(?:pat|dt|ft|soat|rt)-|xox\w-|[rs]k_live_|eyJ|SG\.|sq0csp-|pypi-Age)"
     r"[\w.+/=-]*\Z"
 )
-_BEGUN_VALUE = re.compile(_ASSIGNED.pattern.removesuffix("""{8,})["'`]""") + r"{4,})\Z", re.IGNORECASE)
+_BEGUN_VALUE = re.compile(_TO_SUCH_A_NAME + r"""(?P<value>[^\s"'`]{4,})\Z""", re.IGNORECASE)
 _LONGEST_BEGUN = 400  # characters
 
 
@@ -125,8 +125,7 @@ def _secrets(text: str) -> Iterator[tuple[int, int]]:
 def _begun(text: str, cursor: int) -> Iterator[tuple[int, int]]:
     first = max(0, cursor - _LONGEST_BEGUN)
     before = text[first:cursor]
-    rest = _REST.match(text, cursor)
-    stop = rest.end() if rest else cursor
+    stop = _REST.match(text, cursor).end()  # type: ignore[union-attr]
     if match := _BEGUN.search(before):
         yield first + match.start(), stop
     if (match := _BEGUN_VALUE.search(before)) and not _is_template(match["value"]):
