@@ -23,7 +23,7 @@ test-full: $(VENV)/dev.done programs .tools/nvim/bin/nvim .tools/vscode .tools/e
 bench: $(VENV)/dev.done $(VENV)/bench.done
 	@$(BIN)/python -m tests.benchmarks
 
-# every table of the pages that needs no GPU: an hour; the later parts want prepared data, see docs/performance.md
+# every table of the pages that needs no GPU: forty minutes; the later parts want prepared data, see docs/performance.md
 bench-full: $(VENV)/dev.done $(VENV)/bench.done
 	@$(BIN)/python -m tests.benchmarks --full
 
