@@ -34,8 +34,8 @@ PACKED = np.int32 if HAS_BFLOAT16 else f32
 
 RELU2, GELU, GELU_TANH, SWIGLU = range(4)
 INFINITE, NAN = np.int32(0x7F800000), np.int32(0x7FC00000)  # bits of float32
-# Inputs of so many rows stay in the second-level cache while weights pass by.
-_ROWS_AT_ONCE = 128 // TILE_ROWS * TILE_ROWS
+# Inputs in float32 of so many groups of rows stay in the second-level cache while weights pass by.
+_GROUPS_AT_ONCE = 128 // TILE_ROWS
 
 
 @compiled
@@ -112,13 +112,11 @@ def _settle_last(sums, count, scale, bias, column, out, row, adding):  # type: i
 
 
 @compiled
-def _panel(weight, start, k, x, width, block, rows, scale, bias, column, out, adding, sums):  # type: ignore[no-untyped-def]
-    """16 columns of out for _ROWS_AT_ONCE rows, those of the groups from `block` on."""
+def _panel(weight, start, k, x, width, some, rows, scale, bias, column, out, adding, sums):  # type: ignore[no-untyped-def]
+    """16 columns of out for `some` of the groups of rows (first, last + 1)."""
     n, flat = out.shape[1], out.reshape(-1)
-    for number in range(block, block + _ROWS_AT_ONCE // TILE_ROWS):
+    for number in range(some[0], some[1]):
         row, count, size = group(rows, number)
-        if count == 0:
-            break
         _tile(size, weight, start, x, row * width, k, sums)
         if column + LANES <= n:
             for r in range(count):
@@ -128,13 +126,11 @@ def _panel(weight, start, k, x, width, block, rows, scale, bias, column, out, ad
 
 
 @compiled
-def _panel_pair(wide, k, x, width, block, rows, scale, bias, column, out, adding, sums):  # type: ignore[no-untyped-def]
-    """As `_panel`, 32 columns, all within out; wide (k / 2, 32) as `widen` made it."""
+def _panel_pair(wide, k, x, width, rows, scale, bias, column, out, adding, sums):  # type: ignore[no-untyped-def]
+    """As `_panel`, 32 columns, all within out, and all groups; wide (k / 2, 32) as `widen` made it."""
     n, flat = out.shape[1], out.reshape(-1)
-    for number in range(block, block + _ROWS_AT_ONCE // TILE_ROWS):
+    for number in range(groups(rows)):
         row, count, size = group(rows, number)
-        if count == 0:
-            break
         _pair(size, wide, x, row * width, k, sums)
         for r in range(count):
             at = (row + r) * n + column
@@ -144,22 +140,21 @@ def _panel_pair(wide, k, x, width, block, rows, scale, bias, column, out, adding
 
 @compiled
 def _widened(weight, start, k, panels, x, width, rows, scale, bias, out, adding, sums):  # type: ignore[no-untyped-def]
-    """`multiply` of many rows in bfloat16: weights are widened once for _ROWS_AT_ONCE of them."""
-    wide = np.empty(k * LANES, np.int32)
+    """`multiply` of many rows in bfloat16: weights are widened once for all of them."""
+    wide, every = np.empty(k * LANES, np.int32), (0, groups(rows))
     whole = min(panels[1], out.shape[1] // LANES)  # the last panel may have less than 16 columns
-    for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
-        panel = panels[0]
-        while panel < panels[1]:
-            column, first = panel * LANES, start + panel * LANES * k
-            if panel + 1 < whole:
-                widen(weight, first, k, wide, 0, 2 * LANES)  # type: ignore[call-arg]
-                widen(weight, first + LANES * k, k, wide, LANES, 2 * LANES)
-                _panel_pair(wide, k, x, width, block, rows, scale, bias, column, out, adding, sums)
-                panel += 2
-            else:
-                widen(weight, first, k, wide, 0, LANES)  # type: ignore[call-arg]
-                _panel(wide, 0, k, x, width, block, rows, scale, bias, column, out, adding, sums)
-                panel += 1
+    panel = panels[0]
+    while panel < panels[1]:
+        column, first = panel * LANES, start + panel * LANES * k
+        if panel + 1 < whole:
+            widen(weight, first, k, wide, 0, 2 * LANES)  # type: ignore[call-arg]
+            widen(weight, first + LANES * k, k, wide, LANES, 2 * LANES)
+            _panel_pair(wide, k, x, width, rows, scale, bias, column, out, adding, sums)
+            panel += 2
+        else:
+            widen(weight, first, k, wide, 0, LANES)  # type: ignore[call-arg]
+            _panel(wide, 0, k, x, width, every, rows, scale, bias, column, out, adding, sums)
+            panel += 1
 
 
 # One function for each tile of few rows, which is what a person waits for: in a small one the numbers of the innermost
@@ -235,10 +230,11 @@ def multiply(weight, start, k, panels, x, width, rows, scale, bias, out, adding)
     elif HAS_BFLOAT16:
         _widened(weight, start, k, panels, x, width, rows, scale, bias, out, adding, sums)
     else:
-        for block in range(0, groups(rows), _ROWS_AT_ONCE // TILE_ROWS):
+        for number in range(0, groups(rows), _GROUPS_AT_ONCE):
+            some = number, min(number + _GROUPS_AT_ONCE, groups(rows))
             for panel in range(panels[0], panels[1]):
                 column, first = panel * LANES, start + panel * LANES * k
-                _panel(weight, first, k, x, width, block, rows, scale, bias, column, out, adding, sums)
+                _panel(weight, first, k, x, width, some, rows, scale, bias, column, out, adding, sums)
 
 
 @compiled

@@ -17,7 +17,7 @@ from inference_service.engine.kernels import cpu_attention as attention
 from inference_service.engine.kernels import cpu_layers as layers
 from inference_service.engine.kernels.cpu_layers import f32, groups
 from inference_service.engine.kernels.jit import compiled
-from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES
+from inference_service.engine.kernels.simd import HAS_BFLOAT16, LANES, TILE_ROWS
 from inference_service.engine.kernels.team import done, take, wait
 
 _PIECE_BYTES = 65536  # of weights: some microseconds of work
@@ -148,6 +148,8 @@ def _project(state, phase, matrix, layer, k, scratch, rows, out, adding, cap):  
     panels = -(-n // LANES)
     start = layer * panels * LANES * k
     a_piece = max(1, min(_PIECE_BYTES // (LANES * k), panels // 8))
+    if rows > TILE_ROWS:
+        a_piece += a_piece % 2  # panels go through a product in pairs
     pieces = -(-panels // a_piece)
     scale, bias = matrix.scale[layer], matrix.bias[layer] if matrix.bias.shape[0] else none
     piece = take(state, phase)
