@@ -19,8 +19,14 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # what somebody keeps on this machine (keys, for one) is none of the tests' business
-os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="midfill-tests-")
+_DATA_HOME = tempfile.TemporaryDirectory(prefix="midfill-tests-", ignore_cleanup_errors=True)
+os.environ["XDG_DATA_HOME"] = _DATA_HOME.name
 BUNDLED_NANO = Path(__file__).parent.parent / "inference_service" / "bundled" / "nano"
+
+
+def pytest_unconfigure() -> None:
+    """xdist's workers leave without the interpreter's own cleaning up."""
+    _DATA_HOME.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -29,7 +28,7 @@ from tests.tries import tries
 CLIENTS = Path(__file__).parent / "clients"
 INLINE = {"vscode": True, "neovim": True, "emacs": True, "old": False}
 URI = "file:///project/a.py"
-ENVIRONMENT = {**os.environ, "XDG_STATE_HOME": tempfile.mkdtemp(prefix="midfill-test-"), "MIDFILL_TOKEN": ""}
+ENVIRONMENT = {**os.environ, "XDG_STATE_HOME": f"{os.environ['XDG_DATA_HOME']}/state", "MIDFILL_TOKEN": ""}
 
 pytestmark = pytest.mark.filterwarnings("error::pytest_lsp.LspSpecificationWarning")
 
