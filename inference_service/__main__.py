@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns the exit code: 0 after a graceful end, 1 when the service cannot run here, 2 for bad settings.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    for problem in settings_module.unread(os.environ):
+        print(f"midfill-serve: warning: {problem}", file=sys.stderr, flush=True)
     try:
         if arguments and arguments[0] in COMMANDS:
             return commands.run(arguments, os.environ)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import ipaddress
 import re
 import tomllib
@@ -17,6 +18,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):\S*@|(?<=[?&])(password)=[^&\s]*")
+# What else of this project reads: a shell in which somebody operates or tests has these beside the service's.
+_OF_OTHERS = {
+    "CONFIG", "UPSTREAM_KEY", "TOKEN", "IMAGE", "PROMETHEUS_PORT", "OPERATOR_PORT", "OPERATOR_LISTEN", "LISTEN",
+    "REPLICAS", "GRPC_REPLICAS", "SERVERS", "GRPC_SERVERS", "TLS_CERTIFICATE", "TLS_KEY", "RATE", "BURST", "ERRORS",
+    "ACCESS_LOG", "NGINX_DIR", "GRAFANA_DATABASE_HOST", "GRAFANA_DATABASE_USER", "GRAFANA_DATABASE_PASSWORD",
+    "GRAFANA_DATABASE_SSLMODE", "SCREENSHOTS", "SOAK_SECONDS", "SOAK_SEED",
+}  # fmt: skip
+# Kubernetes puts these, and MIDFILL_PORT=tcp://…, into every pod beside a Service that is called "midfill".
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -145,12 +155,24 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         values[name] = _check(fields[name], value, f"{name} in {config}")
     for name, item in fields.items():
         text = environ.get(f"MIDFILL_{name.upper()}", "")
-        # Kubernetes puts MIDFILL_PORT=tcp://… into every pod beside a Service that is called "midfill".
-        if text and not (name == "port" and text.startswith("tcp://")):
+        if text and not (name.endswith("port") and text.startswith("tcp://")):
             values[name] = _check(item, _parse(item, text), f"MIDFILL_{name.upper()}")
     for name, text in flags.items():
         values[name] = _check(fields[name], _parse(fields[name], text), _flag(name))
     return Settings(**values)
+
+
+def unread(environ: Mapping[str, str]) -> list[str]:
+    """One sentence for each MIDFILL_ variable that nobody reads: most of them are misspelt."""
+    known = sorted({item.name.upper() for item in dataclasses.fields(Settings)} | _OF_OTHERS)
+    found = []
+    for variable, text in sorted(environ.items()):
+        name = variable.removeprefix("MIDFILL_")
+        if name == variable or name in known or text.startswith("tcp://") or _SERVICE_LINK.search(variable):
+            continue
+        nearest = "".join(f"; is MIDFILL_{near} meant?" for near in difflib.get_close_matches(name, known, 1))
+        found.append(f"{variable} is no setting and is ignored{nearest}")
+    return found
 
 
 class _Parser(argparse.ArgumentParser):

@@ -54,8 +54,8 @@ _SETTINGS_INTRO = """# Settings of the service
 
 Written by `tools/cli_docs.py` from `inference_service/settings.py`. Each is a flag, a variable of the environment and a
 key of the TOML file that `--config FILE` (or `MIDFILL_CONFIG`) names; a flag wins over the environment, which wins over
-the file. A value out of range or an unknown key ends the start with one sentence. `/info` shows what is in effect,
-without secrets.
+the file. A value out of range or an unknown key ends the start with one sentence; a `MIDFILL_…` that nobody reads is
+named at the start, with the nearest known one. `/info` shows what is in effect, without secrets.
 
 | flag | environment | default | must be | what it does |
 |---|---|---|---|---|

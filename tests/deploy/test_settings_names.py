@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from inference_service.settings import Settings
+from inference_service.settings import Settings, unread
 from tests.deploy.manifests import DEPLOY
 
 ROOT = DEPLOY.parent
@@ -49,6 +49,11 @@ def test_every_variable_is_a_setting():
         for name in names(path.read_text(encoding="utf-8")) - known
     }
     assert unknown == set()
+
+
+def test_the_service_warns_of_none_that_somebody_else_reads():
+    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").rglob("*.py")]
+    assert unread(dict.fromkeys(read_by_somebody() | names(*tests), "")) == []
 
 
 def test_a_misspelt_one_is_not_known():

@@ -173,6 +173,16 @@ def test_bad_settings_are_one_sentence_and_exit_two(capsys, flags, says):
     assert says in printed.err
 
 
+def test_a_misspelt_variable_is_told_also_where_the_start_fails_for_lack_of_it(capsys, monkeypatch):
+    monkeypatch.setenv("MIDFILL_DATABSE", "postgresql://u:secret-word@h/db")
+    assert main(["--host", "0.0.0.0"]) == 2
+    warning, problem = capsys.readouterr().err.splitlines()
+    assert warning == (
+        "midfill-serve: warning: MIDFILL_DATABSE is no setting and is ignored; is MIDFILL_DATABASE meant?"
+    )
+    assert "refusing to listen" in problem
+
+
 def test_allow_anonymous_listens_on_every_address(start_process):
     url = start_process("--host", "0.0.0.0", "--port", "0", "--allow-anonymous").ready()
     assert httpx.get(url.replace("0.0.0.0", "127.0.0.1") + "/readyz", timeout=60).status_code == 200

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from inference_service.settings import Settings, SettingsError, is_loopback, load
+from inference_service.settings import Settings, SettingsError, is_loopback, load, unread
 
 
 @pytest.fixture
@@ -44,8 +44,28 @@ def test_every_setting_is_a_flag_and_an_environment_variable():
         assert load([], {f"MIDFILL_{item.name.upper()}": text}) == from_flag
 
 
-def test_a_kubernetes_service_link_is_not_a_port():
-    assert load([], {"MIDFILL_PORT": "tcp://10.0.0.1:8000"}).port == 8000
+@pytest.mark.parametrize("name", ["port", "grpc_port"])
+def test_a_kubernetes_service_link_is_not_a_port(name):
+    assert load([], {f"MIDFILL_{name.upper()}": "tcp://10.0.0.1:8000"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("MIDFILL_MODLE", "; is MIDFILL_MODEL meant?"),
+        ("MIDFILL_DATABSE", "; is MIDFILL_DATABASE meant?"),
+        ("MIDFILL_API_KEYS", "; is MIDFILL_API_KEYS_FILE meant?"),
+        ("MIDFILL_WORKERS", ""),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_named_with_the_nearest_one(variable, nearest):
+    assert unread({variable: "a secret", "PATH": "/bin"}) == [f"{variable} is no setting and is ignored{nearest}"]
+
+
+def test_what_a_setting_and_kubernetes_are_called_is_no_misspelling():
+    ours = {f"MIDFILL_{item.name.upper()}": "" for item in dataclasses.fields(Settings)}
+    links = dict.fromkeys(("MIDFILL_SERVICE_HOST", "MIDFILL_REDIS_SERVICE_PORT_HTTP", "MIDFILL_PORT_8000_TCP_ADDR"), "")
+    assert unread(ours | links | {"MIDFILL_REDIS_PORT": "tcp://10.0.0.1:6379"}) == []
 
 
 @pytest.mark.parametrize(
