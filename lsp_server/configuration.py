@@ -48,6 +48,7 @@ class Configuration:
         for folder, section in self._of_folders.items():
             self._folder_settings[folder], problems = self._parse(section)
             self.problems += [f"{problem} (in {folder})" for problem in problems if problem not in self.problems]
+        self.problems += config.misspelt(self._environment)
         return self.settings
 
     def of(self, uri: str) -> Settings:

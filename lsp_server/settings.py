@@ -6,6 +6,7 @@ Over 400 lines because it is one table: who looks for a setting finds it here.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -348,6 +349,12 @@ def parse(raw: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Setti
         values["endpoint"] = _base_url(values["endpoint"])
     values["fallback_endpoints"] = tuple(map(_base_url, values.get("fallback_endpoints", ())))
     return Settings(**values), problems
+
+
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """One sentence for each variable that is nearly called MIDFILL_TOKEN, the only one that is read."""
+    near = difflib.get_close_matches("MIDFILL_TOKEN", environment, 9, 0.83)
+    return [f"{name}: it is ignored; is MIDFILL_TOKEN meant?" for name in near if name != "MIDFILL_TOKEN"]
 
 
 def _base_url(url: str) -> str:

@@ -164,6 +164,8 @@ def _settings(raw: Mapping[str, Any]) -> Settings | None:
     settings, problems = parse(raw, os.environ)
     for problem in problems:
         print(f"midfill-lsp: {problem.partition('; ')[0]}", file=sys.stderr)
+    for warning in config.misspelt(os.environ):
+        print(f"midfill-lsp: {warning}", file=sys.stderr)
     return None if problems else settings
 
 

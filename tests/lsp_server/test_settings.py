@@ -112,6 +112,13 @@ def test_wrong_value_is_logged_to_the_editor(editor: Editor) -> None:
     assert said["message"].startswith("midfill.debounceMs: expected integer")
 
 
+def test_a_misspelt_variable_is_logged_to_the_editor(server_env: dict[str, str], service: ScriptedService) -> None:
+    with Session.start(env={**server_env, "MIDFILL_TOKN": "sk-1", "MIDFILL_LISTEN": "8443"}) as session:
+        session.initialize(endpoint=service.url)
+        said = session.wait_notification("window/logMessage")
+        assert said["message"] == "MIDFILL_TOKN: it is ignored; is MIDFILL_TOKEN meant?"
+
+
 def test_toggle_switches_off_and_on(editor: Editor) -> None:
     editor.open("x = ║\n")
     assert editor.session.command("midfill.toggle") is False

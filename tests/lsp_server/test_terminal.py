@@ -133,6 +133,15 @@ def test_doctor_tells_settings_with_their_source_and_the_last_requests(
     assert "NOT_TO_BE_TOLD" not in done.out
 
 
+def test_a_misspelt_variable_is_told_and_stops_nothing(
+    run: Callable[..., Done], service: ScriptedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDFILL_TOKEN_FILE", "/key")
+    done = run("doctor", "--endpoint", service.url)
+    assert done.status == 0
+    assert done.err == "midfill-lsp: MIDFILL_TOKEN_FILE: it is ignored; is MIDFILL_TOKEN meant?\n"
+
+
 def test_doctor_says_which_setting_cannot_be_used(run: Callable[..., Done]) -> None:
     done = run("doctor", "--set", "maxLines=many")
     assert (done.status, done.out) == (2, "")
