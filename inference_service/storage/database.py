@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from inference_service.settings import without_password
 from inference_service.storage.location import sqlite_path
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -64,6 +65,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = connect(url)
+        self._where = without_password(url)  # not SQLAlchemy's own, which leaves a password behind "?"
         self._lock = threading.Lock()
         self._prepared = False
 
@@ -77,26 +79,25 @@ class Database:
                     self._prepared = True
             yield self._engine
         except SQLAlchemyError as error:
-            raise _fault(self._engine, error) from None
+            raise _fault(self._where, error) from None
 
     def upgrade(self) -> None:
         """As `upgrade`. Raises DatabaseFault."""
         try:
             upgrade(self._engine)
         except SQLAlchemyError as error:
-            raise _fault(self._engine, error) from None
+            raise _fault(self._where, error) from None
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
 
-def _fault(engine: sa.Engine, error: SQLAlchemyError) -> DatabaseFault:
+def _fault(where: str, error: SQLAlchemyError) -> DatabaseFault:
     """One sentence. Of a statement the driver's own text is left out: it can quote what was to be stored."""
     reason = type(error).__name__
     if isinstance(error, DBAPIError) and error.orig is not None:
         reason = type(error.orig).__name__ if error.statement else str(error.orig).split("\n", 1)[0]
-    where = engine.url.render_as_string(hide_password=True)
     return DatabaseFault(f"the database {where} cannot be used ({reason})")
 
 

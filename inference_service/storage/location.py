@@ -44,6 +44,8 @@ def checked(url: str) -> str:
         raise SettingsError(
             "database must be none, sqlite:///PATH, or postgresql://USER@HOST:PORT/NAME with its password"
         )
+    if driver != "sqlite" and rest.partition("?")[0].count("@") > 1:  # the rest of it would be taken for the host
+        raise SettingsError("an @ in the password of the database's URL must be written as %40")
     return f"{driver}://{rest}"
 
 

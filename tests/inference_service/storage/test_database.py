@@ -70,10 +70,18 @@ def test_another_url_is_refused_without_being_quoted(url, capsys):
     assert "secret-word" not in said and said.count("\n") == 1
 
 
-def test_a_server_that_is_gone_is_one_sentence_without_the_password(capsys):
-    assert main(["keys", "list", "--database", "postgresql://u:secret-word@127.0.0.1:9/db"]) == 1
+def test_a_password_with_an_at_sign_is_told_and_not_taken_for_a_host(capsys):
+    assert main(["keys", "list", "--database", "postgresql://u:pass@secret-word@127.0.0.1:9/db"]) == 2
     said = capsys.readouterr().err
-    assert "127.0.0.1:9/db cannot be used" in said and "secret-word" not in said and said.count("\n") == 1
+    assert "written as %40" in said and "secret-word" not in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["u:secret-word@127.0.0.1:9/db", "127.0.0.1:9/db?user=u&password=secret-word"])
+def test_a_server_that_is_gone_is_one_sentence_without_the_password(capsys, url):
+    assert main(["keys", "list", "--database", f"postgresql://{url}"]) == 1
+    said = capsys.readouterr().err
+    assert "127.0.0.1:9/db" in said and "cannot be used" in said
+    assert "secret-word" not in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
