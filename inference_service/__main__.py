@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from inference_service import commands
 from inference_service import settings as settings_module
 from inference_service.commands import COMMANDS
-from inference_service.settings import Settings, SettingsError
+from inference_service.settings import Settings, SettingsError, without_password
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -225,7 +225,11 @@ def _listen_problem(settings: Settings, error: OSError) -> str:
 
 
 def _load_problem(settings: Settings, error: Exception) -> str:
-    what = f"the upstream {settings.upstream!r}" if settings.upstream else f"the model {settings.model!r}"
+    what = (
+        f"the upstream {without_password(settings.upstream)!r}"
+        if settings.upstream
+        else f"the model {settings.model!r}"
+    )
     return f"cannot serve {what}: {error or type(error).__name__}"
 
 

@@ -48,11 +48,13 @@ class PlainFormatter(JsonFormatter):
 
 
 def configure(log_format: str = "json") -> None:
-    """Send all loggers of the process to stderr, as JSON lines or plain; uvicorn's own only from warnings on."""
+    """Send all loggers of the process to stderr, as JSON lines or plain; those of libraries that tell of each request
+    only from warnings on (httpx also tells the URL, with its password)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter() if log_format == "plain" else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # what no formatter of ours tells need not be found out for each line
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.raiseExceptions = False  # the report of a line that cannot be written quotes what was to be logged

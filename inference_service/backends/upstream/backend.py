@@ -18,7 +18,7 @@ from inference_service.backends.upstream.stream import Piece, check, pieces
 from inference_service.engine.request import Chunk, CompletionRequest, FinishReason, Stats
 from inference_service.engine.stopping import StopDetector
 from inference_service.logs import log
-from inference_service.settings import SettingsError
+from inference_service.settings import SettingsError, without_password
 
 _PROBE_S = 2.0
 _CONNECT_S = 3.0
@@ -43,7 +43,7 @@ class UpstreamBackend:
 
     def __init__(self, url: str, model: str = "", key: str = "", fim: str = "") -> None:
         if not url.startswith(("http://", "https://")):
-            raise SettingsError(f"--upstream must be an http:// or https:// address, not {url!r}")
+            raise SettingsError(f"--upstream must be an http:// or https:// address, not {without_password(url)!r}")
         if fim not in ("", SUFFIX_FIELD, *FAMILIES):
             raise SettingsError(f"--upstream-fim must be {SUFFIX_FIELD} or one of {', '.join(FAMILIES)}, not {fim!r}")
         self._url = url.rstrip("/").removesuffix("/v1")
@@ -62,7 +62,8 @@ class UpstreamBackend:
         return self._card
 
     def info(self) -> dict[str, Any]:
-        return {"device": "upstream", "upstream": self._url, "fim": self._fim or None, "healthy": self._healthy}
+        shown = without_password(self._url)
+        return {"device": "upstream", "upstream": shown, "fim": self._fim or None, "healthy": self._healthy}
 
     def gauges(self) -> dict[str, float]:
         return {
@@ -83,7 +84,7 @@ class UpstreamBackend:
             base_url=self._url, headers=self._headers, limits=limits, timeout=timeout, trust_env=False
         )
         if not await self._probe():
-            log("waiting for the upstream", level=logging.WARNING, url=self._url)
+            log("waiting for the upstream", level=logging.WARNING, url=without_password(self._url))
             while not await self._probe():  # noqa: ASYNC110 (nobody tells when the other server is up)
                 await asyncio.sleep(_PROBE_S)
         self._prober = asyncio.create_task(self._keep_probing())

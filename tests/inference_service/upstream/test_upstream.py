@@ -196,6 +196,24 @@ async def test_the_service_waits_for_an_upstream_that_is_not_up_yet(serve):
     assert refused.status_code == 503 and refused.json()["error"]["code"] == "loading"
 
 
+def test_the_log_has_neither_a_line_for_each_probe_nor_the_password_of_the_upstream(start_process):
+    upstream = start_process("--port", "0").ready()
+    with_password = upstream.replace("://", "://somebody:secret-word@")
+    process = start_process("--port", "0", "--upstream", with_password)
+    url = process.ready()
+    assert httpx.post(f"{url}/complete", json={"code": "x"}, timeout=60).status_code == 200
+    info = httpx.get(f"{url}/info", timeout=60)
+    assert info.json()["backend"]["upstream"] == upstream.replace("://", "://somebody:***@")
+    process.signal()
+    assert process.exit_code() == 0
+    events = [json.loads(line)["event"] for line in process.stderr.splitlines()]
+    assert events.count("request") == 2 and not [event for event in events if "HTTP" in event]
+    assert "secret-word" not in process.stderr + info.text
+    missing = start_process("--port", "0", "--upstream", with_password, "--upstream-model", "large")
+    assert missing.exit_code() == 1
+    assert "does not serve the model 'large'" in missing.stderr and "secret-word" not in missing.stderr
+
+
 async def test_a_model_that_the_upstream_lacks_is_told(serve, live):
     inner = await live()
     api = await serve(UpstreamBackend(inner.url, model="large"))
