@@ -198,13 +198,13 @@ class Spool:
             return
         with contextlib.suppress(OSError):
             os.close(self._file)
+            if not self._size:
+                self._path.unlink(missing_ok=True)
         self._file = None
         if self._size:
             with self._changed:
                 self._segments.append(self._path)
                 self._changed.notify()
-        else:
-            self._path.unlink(missing_ok=True)
         self._size = 0
 
     def _delete(self, folder: Path) -> None:

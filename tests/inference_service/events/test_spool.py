@@ -1,5 +1,7 @@
 """The spool alone: what it acknowledged is there after whatever happens."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -113,6 +115,30 @@ def test_after_a_full_disk_it_goes_on(tmp_path):
     assert lines[201:] == [str(number) for number in range(201, 300)]
     found = drained(Spool(tmp_path, 1 << 30))
     assert found == [int(line) for line in lines if not line.startswith("refused")]
+
+
+def read_only(*_args, **_more):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+class FailingDisk:
+    """`os` on a disk that has an error while it is written, after which file systems are read-only."""
+
+    write = ftruncate = staticmethod(read_only)
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+
+def test_after_a_disk_that_failed_it_goes_on(tmp_path, monkeypatch):
+    spool = Spool(tmp_path / "spool", 1 << 20)
+    with monkeypatch.context() as failing:
+        failing.setattr("inference_service.events.spool.os", FailingDisk())
+        failing.setattr(Path, "unlink", read_only)
+        for number in range(3):
+            assert append(spool, to_line(event(number))).errno == errno.EROFS
+    assert append(spool, to_line(event(3))) is None
+    assert drained(spool) == [3]
 
 
 def test_its_share_of_the_disk_is_bounded(tmp_path):
