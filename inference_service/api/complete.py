@@ -27,7 +27,7 @@ router = new_router()
 _EXAMPLE = {"code": "def add(a, b):\n    return ", "max_tokens": 8, "temperature": 0}
 
 
-@router.post("/complete", **says(CompleteAnswer, takes=CompleteBody, errors=(*WORK, 409), example=_EXAMPLE))
+@router.post("/complete", **says(CompleteAnswer, takes=CompleteBody, errors=WORK, example=_EXAMPLE))
 async def complete(request: Request) -> Response:
     """`{code, suffix?, max_tokens, temperature, top_k}` → `{completion, tokens, latency_ms, id, model}`."""
     service: Service = request.app.state.service
