@@ -42,7 +42,9 @@ class GrpcServer:
         self._app, self._settings = app, settings
         self._service: Service = app.state.service
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", settings.max_body_bytes)])
+        # by default two processes would share the port, each with half of the calls
+        options = [("grpc.max_receive_message_length", settings.max_body_bytes), ("grpc.so_reuseport", 0)]
+        self._server = grpc.aio.server(options=options)
         handler = grpc.unary_stream_rpc_method_handler(
             self._complete,
             request_deserializer=pb.CompleteRequest.FromString,

@@ -185,6 +185,14 @@ def test_a_taken_port_is_one_sentence(start_process):
     assert "for gRPC" in process.stderr.splitlines()[-1]
 
 
+def test_a_second_service_does_not_take_half_of_the_calls(start_process):
+    flags = ("--port", "0", "--grpc-port", str(free_port()))
+    start_process(*flags).ready()
+    second = start_process(*flags)
+    assert second.exit_code() == 1
+    assert "for gRPC" in second.stderr.splitlines()[-1]
+
+
 def test_without_the_extra_the_setting_is_refused(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "inference_service.api.grpc.server", None)
     assert main(["--port", "0", "--grpc-port", "5000"]) == 2
