@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ from inference_service.registry.state import State
 from inference_service.registry.tasks import Tasks
 
 _FOLLOW_S = 5.0  # between two looks at what another replica decided
+_AGAIN_S = 60.0  # until what failed is tried once more: loading takes memory and time from those who are served
 
 
 class Deployments:
@@ -281,6 +284,7 @@ class Deployments:
         """Do what another replica was told, or what somebody wrote into the state by hand."""
         assert self._source is not None
         failed: State | None = None
+        again_at = 0.0
         while True:
             await asyncio.sleep(_FOLLOW_S)
             before = self._state
@@ -289,13 +293,17 @@ class Deployments:
             except RolloutFault as error:
                 log("roll-out state not read", level=logging.WARNING, reason=str(error))
                 continue
-            if wanted in (before, failed) or self._state != before or self._changing:
+            if wanted == before or self._state != before or self._changing:
+                continue
+            if wanted == failed and time.monotonic() < again_at:
                 continue
             try:
                 await self._reconcile(wanted)
                 failed = None
-            except (UnknownVersion, Conflict, ModelRefused, RolloutFault):
-                failed = wanted  # told by _change; not tried again before something else is wanted
+            except (UnknownVersion, Conflict, ModelRefused):
+                failed, again_at = wanted, math.inf  # told by _change; something else has to be wanted
+            except RolloutFault:
+                failed, again_at = wanted, time.monotonic() + _AGAIN_S
 
     async def _reconcile(self, wanted: State) -> None:
         async with self._change():

@@ -119,6 +119,28 @@ async def test_replicas_that_are_told_different_things_at_once_end_up_with_one(h
             await asyncio.sleep(0.02)
 
 
+async def test_a_replica_whose_storage_failed_for_a_moment_follows_later(here, store, monkeypatch):
+    monkeypatch.setattr("inference_service.registry.deployments._FOLLOW_S", 0.05)
+    monkeypatch.setattr("inference_service.registry.deployments._AGAIN_S", 0.5)
+    one, other = await here(), await here()
+    faults = []
+
+    def away(version):
+        faults.append(version)
+        raise RolloutFault("cannot list the model store: Connection reset by peer")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(other.app.state.service.backend._source._store, "fetch", away)
+        assert (await one.activate(store.one)).status_code == 200
+        async with asyncio.timeout(60):
+            while not faults:
+                await asyncio.sleep(0.02)
+        assert await other.version() != store.one
+    async with asyncio.timeout(60):
+        while await other.version() != store.one:
+            await asyncio.sleep(0.05)
+
+
 async def test_a_state_that_cannot_be_kept_leaves_the_old_version_serving(here, store):
     service = await here()
     base = await service.version()
