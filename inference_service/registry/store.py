@@ -139,7 +139,10 @@ class ModelStore:
                 for name in [*model.files, MANIFEST]:
                     self._fs.get_file(f"{model.folder}/{name}", str(partial / name))
             _verify(partial, model.files)
-            partial.replace(target)
+            try:
+                partial.replace(target)
+            except OSError:  # another process on this machine was faster
+                _verify(target, model.files)
         except FileNotFoundError as error:
             raise ModelRefused(f"version {model.version} is incomplete, {error} is missing: copy it again") from None
         finally:

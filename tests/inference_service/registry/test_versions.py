@@ -4,6 +4,8 @@ import asyncio
 import errno
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import pytest
@@ -210,6 +212,21 @@ def test_versions_from_far_away_are_copied_once_and_checked(remote, store, tmp_p
     assert [item.name for item in (tmp_path / "cache").iterdir()] == [], "nothing half copied is left"
     far.write_state({"active": store.two})
     assert far.read_state() == {"active": store.two}
+
+
+def test_two_processes_that_copy_the_same_version_at_once_both_have_it(remote, store, tmp_path, monkeypatch):
+    memory, far, _ = remote
+    together, get_file = threading.Barrier(2), type(memory).get_file
+
+    def side_by_side(*args, **more):
+        together.wait(60)
+        return get_file(*args, **more)
+
+    monkeypatch.setattr(type(memory), "get_file", side_by_side)
+    with ThreadPoolExecutor(2) as processes:
+        paths = list(processes.map(far.fetch, [store.one, store.one]))
+    assert paths == 2 * [tmp_path / "cache" / store.one]
+    assert [item.name for item in (tmp_path / "cache").iterdir()] == [store.one]
 
 
 def test_a_folder_may_be_named_by_its_url(store, tmp_path):
