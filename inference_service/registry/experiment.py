@@ -42,8 +42,9 @@ class Experiment:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Experiment:
-        """What `to_json` gave. Raises KeyError, TypeError."""
-        return cls(data["version"], data["kind"], data["percent"], Limits(**data["limits"]))
+        """What `to_json` gave, or somebody wrote by hand. Raises KeyError, TypeError, ValueError, AttributeError."""
+        limits = {name: type(getattr(_DEFAULT_LIMITS, name))(value) for name, value in data["limits"].items()}
+        return cls(str(data["version"]), data["kind"], float(data["percent"]), Limits(**limits))
 
 
 @dataclass(slots=True)

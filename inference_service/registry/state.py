@@ -34,7 +34,7 @@ class State:
         try:
             found = data.get("experiment")
             return cls(str(data["active"]), data.get("previous"), Experiment.from_json(found) if found else None)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RolloutFault(
                 f"rollout.json is not understood ({type(error).__name__}): correct or remove it"
             ) from None

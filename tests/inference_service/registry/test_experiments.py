@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.model import directory
+from inference_service.registry.errors import RolloutFault
 from inference_service.registry.experiment import Experiment
+from inference_service.registry.state import State
 from inference_service.registry.statistics import Arm, Limits, verdict, wilson
 
 LIMITS = Limits(min_samples=50)
@@ -35,6 +37,14 @@ def test_the_interval_holds_the_rate(successes, more):
     assert 0 <= low <= high <= 1
     if successes + more:
         assert low <= successes / (successes + more) + 1e-12 and high >= successes / (successes + more) - 1e-12
+
+
+@pytest.mark.parametrize("wrong", [{"percent": "ten"}, {"percent": None}, {"limits": {"min_samples": "few"}}])
+def test_an_experiment_that_somebody_wrote_by_hand_is_understood_or_told(wrong):
+    by_hand = {"version": "v", "kind": "canary", "percent": "10", "limits": {"min_samples": "50"}}
+    assert State.from_json({"active": "base", "experiment": by_hand}).experiment == Experiment("v", "canary", 10.0)
+    with pytest.raises(RolloutFault, match="not understood"):
+        State.from_json({"active": "base", "experiment": by_hand | wrong})
 
 
 def arm(errors=0, slow=0, shown=0, accepted=0, of=200):
