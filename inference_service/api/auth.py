@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference_service.api.errors import ApiError, unavailable
@@ -17,6 +19,7 @@ _SCOPES = {
     "metrics": "metrics",
     "admin": "admin",
 }
+_PAGE_OF_THIS_MACHINE = re.compile(rb"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
 class Authentication:
@@ -33,6 +36,7 @@ class Authentication:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
                 principal = authorize(self._keys, _presented(scope), scope_of(scope["path"]))
+                _refuse_web_pages(scope, principal)
             except ApiError as error:
                 await error.response()(scope, receive, send)
                 return
@@ -59,6 +63,15 @@ def authorize(keys: KeyRing, presented: str, wanted: str) -> Principal:
     if wanted and wanted not in principal.scopes:
         raise ApiError(403, "missing_scope", f"this needs an API key with the scope {wanted!r}")
     return principal
+
+
+def _refuse_web_pages(scope: Scope, principal: Principal) -> None:
+    """Raise ApiError 403 where a page of somewhere else asks through a browser of this machine, which may do all."""
+    origin = dict(scope["headers"]).get(b"origin")
+    if origin is None or principal.key_id or "admin" not in principal.scopes:
+        return
+    if not _PAGE_OF_THIS_MACHINE.fullmatch(origin):
+        raise ApiError(403, "foreign_origin", "a web page of another machine needs an API key")
 
 
 def _presented(scope: Scope) -> str:

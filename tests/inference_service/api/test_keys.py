@@ -151,6 +151,20 @@ async def test_everybody_may_not_change_the_model(serve):
     assert (await open_to_all.client.post("/admin/models/rollback")).status_code == 403
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1.evil.example", "null", "http://["])
+async def test_a_web_page_does_not_use_the_open_service_of_its_readers_machine(serve, make_key, database_url, origin):
+    open_here = await serve()
+    for method, path in (("POST", "/complete"), ("POST", "/admin/models/rollback"), ("GET", "/info")):
+        answer = await open_here.client.request(method, path, json={"code": "x"}, headers={"Origin": origin})
+        assert answer.status_code == 403 and answer.json()["error"]["code"] == "foreign_origin"
+    for local in ("http://localhost:8888", "http://127.0.0.1:3000", "http://[::1]:1"):
+        headers = {"Origin": local}
+        assert (await open_here.client.post("/complete", json={"code": "x"}, headers=headers)).status_code == 200
+    with_key = as_(make_key()) | {"Origin": origin}
+    guarded = await serve(database=database_url)
+    assert (await guarded.client.post("/complete", json={"code": "x"}, headers=with_key)).status_code == 200
+
+
 async def test_on_another_address_a_database_without_keys_lets_nobody_in(serve, database_url):
     api = await serve(host="0.0.0.0", database=database_url)
     assert (await complete(api, None)).status_code == 401
