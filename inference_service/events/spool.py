@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import threading
 import time
 import uuid
@@ -26,6 +27,7 @@ _SEGMENT_BYTES = 4 << 20
 _SEGMENT_S = 0.5
 _WAITING = 20_000  # records that may wait for the disk
 _BATCH = 1000
+_OURS = re.compile(r"[0-9a-f]{32}")  # what a process calls its folder: whatever else lies there is not to be touched
 
 Done = Callable[[OSError | None], None]
 
@@ -103,13 +105,14 @@ class Spool:
 
     def adopt(self) -> None:
         """Take over what dead processes have left behind."""
-        for folder in sorted(path for path in self._root.iterdir() if path.is_dir() and path not in self._locks):
+        others = [path for path in self._root.iterdir() if _OURS.fullmatch(path.name) and path not in self._locks]
+        for folder in sorted(others):
             try:
                 lock = _lock(folder)
             except OSError:
                 continue  # its process lives, or another one was faster
             self._locks[folder] = lock
-            segments = sorted(folder.glob("*")) if folder.exists() else []
+            segments = sorted(folder.glob("*.jsonl"))
             with self._changed:
                 self._segments += segments
                 self._bytes += sum(path.stat().st_size for path in segments)

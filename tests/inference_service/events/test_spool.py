@@ -181,6 +181,20 @@ def test_a_segment_is_handed_out_soon_and_files_do_not_pile_up(tmp_path):
     assert drained(spool) == list(range(number))
 
 
+def test_what_else_lies_in_its_folder_is_left_alone(tmp_path):
+    weights = tmp_path / "models" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_text("weights\n")
+    (tmp_path / ("0" * 32)).mkdir()
+    notes = tmp_path / ("0" * 32) / "notes.txt"
+    notes.write_text("mine\n")
+    spool = Spool(tmp_path, 1 << 20)
+    assert append(spool, to_line(event(1))) is None
+    assert drained(spool) == [1]
+    assert (weights.read_text(), notes.read_text()) == ("weights\n", "mine\n")
+    assert len(list(tmp_path.iterdir())) == 2, "no lock is left beside them either"
+
+
 def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="see --spool-dir"):
