@@ -43,7 +43,7 @@ def compiled_folder(sources: Path = _HERE) -> Path:
 
 def sweep(used: Path) -> None:
     """Remove what other states of the sources left beside the folder `used` a month ago."""
-    for other in used.parent.glob("step-*"):
+    for other in used.parent.glob("step-" + 16 * "[0-9a-f]"):  # a given folder may hold somebody's step-1000, too
         try:
             unused = other != used and time.time() - other.stat().st_mtime > _UNUSED_S
         except OSError:  # somebody else was faster

@@ -36,10 +36,11 @@ def test_the_step_is_kept_there():
 
 
 def test_what_was_unused_for_a_month_goes(tmp_path):
-    now, old, recent, foreign = (tmp_path / name for name in ("step-now", "step-old", "step-recent", "other"))
-    for folder in (now, old, recent, foreign):
+    now, old, recent = (tmp_path / f"step-{digit * 16}" for digit in "0af")
+    foreign, checkpoint = tmp_path / "other", tmp_path / "step-1000"
+    for folder in (now, old, recent, foreign, checkpoint):
         folder.mkdir()
         month_ago = time.time() - 31 * 86400
         os.utime(folder, (month_ago, month_ago) if folder != recent else None)
     jit.sweep(now)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "step-now", "step-recent"]
+    assert set(tmp_path.iterdir()) == {now, recent, foreign, checkpoint}
