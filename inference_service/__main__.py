@@ -36,10 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns the exit code: 0 after a graceful end, 1 when the service cannot run here, 2 for bad settings.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    for problem in settings_module.unread(os.environ):
-        print(f"midfill-serve: warning: {problem}", file=sys.stderr, flush=True)
     try:
         if arguments and arguments[0] in COMMANDS:
+            _tell_unread()
             return commands.run(arguments, os.environ)
         return _run(arguments)
     except ModuleNotFoundError as error:
@@ -53,6 +52,7 @@ def _run(arguments: list[str]) -> int:
     try:
         settings = settings_module.load(arguments, os.environ)
     except SettingsError as error:
+        _tell_unread()  # it may be what is missed
         return _fail(str(error), 2)
     try:
         # Before the model: an address that is taken should be told at once.
@@ -70,6 +70,8 @@ def _run(arguments: list[str]) -> int:
         return LocalBackend(str(model), device=settings.device, threads=settings.threads, kv_cache=settings.kv_cache)
 
     logs.configure(settings.log_format)
+    for problem in settings_module.unread(os.environ):
+        logs.log("variable ignored", level=logging.WARNING, problem=problem)
     try:
         first = _upstream(settings) if settings.upstream else make(settings.model)
         # clients name the model, and its versions come and go
@@ -86,6 +88,11 @@ def _run(arguments: list[str]) -> int:
     if any(thread.name == TUNING_THREAD for thread in threading.enumerate()):
         _leave(code)  # nothing stops a compiler, and the interpreter's end would take its memory from under it
     return code
+
+
+def _tell_unread() -> None:
+    for problem in settings_module.unread(os.environ):
+        print(f"midfill-serve: warning: {problem}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> NoReturn:

@@ -173,14 +173,30 @@ def test_bad_settings_are_one_sentence_and_exit_two(capsys, flags, says):
     assert says in printed.err
 
 
-def test_a_misspelt_variable_is_told_also_where_the_start_fails_for_lack_of_it(capsys, monkeypatch):
+def test_a_misspelt_variable_is_in_the_log_of_the_start(start_process):
+    process = start_process("--port", "0", env={"MIDFILL_MODLE": "large", "MIDFILL_TOKEN": "mf_of_a_user"})
+    process.ready()
+    first, second = (json.loads(line) for line in process.stderr.splitlines()[:2])
+    assert first["level"] == "warning"
+    assert first["problem"] == "MIDFILL_MODLE is no setting and is ignored; is MIDFILL_MODEL meant?"
+    assert second["event"] == "model loaded"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--host", "0.0.0.0"], "refusing to listen on 0.0.0.0 without API keys"),
+        (["keys", "list", "--database", "sqlite://"], "database must be none, sqlite:///PATH"),
+    ],
+)
+def test_a_misspelt_variable_is_told_where_it_is_missed(capsys, monkeypatch, arguments, says):
     monkeypatch.setenv("MIDFILL_DATABSE", "postgresql://u:secret-word@h/db")
-    assert main(["--host", "0.0.0.0"]) == 2
+    assert main(arguments) == 2
     warning, problem = capsys.readouterr().err.splitlines()
     assert warning == (
         "midfill-serve: warning: MIDFILL_DATABSE is no setting and is ignored; is MIDFILL_DATABASE meant?"
     )
-    assert "refusing to listen" in problem
+    assert problem.startswith(f"midfill-serve: {says}")
 
 
 def test_allow_anonymous_listens_on_every_address(start_process):
