@@ -1,10 +1,8 @@
 """Replicas share answers through a real Redis, and go on without it."""
 
 import asyncio
-import contextlib
 import signal
 import socket
-import subprocess
 import time
 
 import pytest
@@ -15,25 +13,6 @@ from inference_service.response_cache import CachedBackend, ResponseCache
 from inference_service.response_cache import cache as cache_module
 from inference_service.settings import SettingsError
 from tests.inference_service.response_cache.test_typing import Model, answer
-from tests.programs import program
-
-
-@pytest.fixture
-def redis(tmp_path):
-    """(URL, process) of a Redis of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    process = subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            break
-        time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}/0", process
-    process.send_signal(signal.SIGCONT)
-    process.kill()
-    process.wait()
 
 
 async def ask(cached, prompt="d["):
@@ -42,13 +21,13 @@ async def ask(cached, prompt="d["):
     return found
 
 
-async def test_what_one_replica_computed_another_one_answers(redis, monkeypatch):
+async def test_what_one_replica_computed_another_one_answers(redis_server, monkeypatch):
     monkeypatch.setattr(cache_module, "_REDIS_TIMEOUT_S", 30)
-    caches = [ResponseCache(1 << 20, 60, redis[0]) for _ in range(2)]
+    caches = [ResponseCache(1 << 20, 60, redis_server.url) for _ in range(2)]
     models = [Model(), Model()]
     one, two = (CachedBackend(model, cache) for model, cache in zip(models, caches, strict=True))
     text, _ = await ask(one)
-    async with Redis.from_url(redis[0]) as client, asyncio.timeout(60):
+    async with Redis.from_url(redis_server.url) as client, asyncio.timeout(60):
         while not await client.dbsize():  # it is shared in the background
             await asyncio.sleep(0.02)
     assert await ask(two) == (text, "stop")
@@ -59,13 +38,12 @@ async def test_what_one_replica_computed_another_one_answers(redis, monkeypatch)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
-async def test_without_redis_it_goes_on(redis, end):
+async def test_without_redis_it_goes_on(redis_server, end):
     """Gone, or there and silent: neither is waited for by every request."""
-    url, process = redis
-    model, cache = Model(), ResponseCache(1 << 20, 60, url)
+    model, cache = Model(), ResponseCache(1 << 20, 60, redis_server.url)
     cached = CachedBackend(model, cache)
     first = await ask(cached)
-    process.send_signal(end)
+    redis_server.signal(end)
     begun = time.monotonic()
     for number in range(50):
         await ask(cached, f"{number} b(")
