@@ -27,6 +27,7 @@ MAX_SEQUENCES = 64
 GPU_STEP_TOKENS = 2048
 GPU_SEQUENCES = 128  # as many as the largest recorded step has rows
 SPECULATING_SEQUENCES = 8  # with more of them a step has better things to compute than guesses
+LOST_S = 1e9  # for so long, it is said, a device that is lost makes no step
 LEAST_STEP_TOKENS = 16  # where memory is short, steps shrink down to this before a request fails
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Engine:
         self._unfinished: dict[str, Completion] = {}
         self._changed = threading.Condition()
         self._stopped = False
+        self._lost = False  # the device computes nothing any more, and never will for this process
         self._turned = time.monotonic()  # the last time that the thread was seen between two steps
         self._thread = threading.Thread(target=self._run, name="midfill-engine", daemon=True)
         self._thread.start()
@@ -76,8 +78,13 @@ class Engine:
             "kv_cache_usage_ratio": self._blocks.usage,
             "preemptions_total": self._scheduler.preemptions_total,
             **self._accounting.values(),
-            "engine_stalled_seconds": time.monotonic() - self._turned if self._unfinished else 0.0,
+            "engine_stalled_seconds": self._stalled_s(),
         }
+
+    def _stalled_s(self) -> float:
+        if self._lost:
+            return LOST_S
+        return time.monotonic() - self._turned if self._unfinished else 0.0
 
     def submit(self, request: CompletionRequest, emit: Callable[[Chunk], None]) -> None:
         """Queue a request; `emit` gets its chunks on the engine's thread, the last one with a finish reason."""
@@ -197,6 +204,7 @@ class Engine:
         try:
             sampled = self._runner.launch([work], self._rows([work])).result()
         except Exception as fault:
+            self._lost = self._lost or not self._runner.works()
             self._fail(self._by_sequence[work.sequence], fault)
         else:
             self._take(work, sampled)

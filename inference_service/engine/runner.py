@@ -174,6 +174,13 @@ class Runner:
         seen = sum(item.start + len(item.tokens) for item in work)
         return self._weight_bytes + seen * token_bytes(self.config, self._cache_dtype)
 
+    def works(self) -> bool:
+        """Whether the device still computes: after some faults of a GPU only another process can."""
+        try:
+            return bool(torch.ones(2, device=self.device).sum().item() == 2)
+        except RuntimeError:
+            return False
+
     def release_memory(self) -> None:
         """Give what torch only keeps for later back to the device."""
         if self.device.type == "cuda":

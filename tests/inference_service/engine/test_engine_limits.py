@@ -89,6 +89,26 @@ def test_where_even_the_smallest_step_does_not_fit_the_newest_request_fails(load
     engine.stop()
 
 
+class Failing(FloatRunner):
+    """Computes nothing; `works` is what the device says of itself."""
+
+    def forward(self, work):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_device_that_is_lost_is_a_stalled_engine_and_a_request_that_fails_is_none(loaded, ask, monkeypatch, lost):
+    runner = Failing(loaded)
+    assert runner.works()
+    if lost:
+        monkeypatch.setattr(runner, "works", lambda: False)
+    engine = Engine(runner, loaded.tokenizer)
+    assert ask(engine, prompt=PREFIX, max_tokens=4).result()[1] == "error"
+    # past every limit of --watchdog-s: /livez fails, and the process ends
+    assert (engine.gauges()["engine_stalled_seconds"] > 2 * 86_400) is lost
+    engine.stop()
+
+
 class Scripted(FloatRunner):
     """Greedily writes the same tokens again and again, a while each."""
 
