@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from inference_service.guard.principal import SCOPES
+from lsp_server.postprocess import FILTERS
 from tools import api_docs, cli_docs
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 def test_the_api_page_is_generated_from_the_openapi_document():
@@ -21,3 +25,8 @@ def test_every_scope_and_dependency_is_on_the_page_of_keys():
     text = (DOCS / "keys-and-quotas.md").read_text()
     for name in (*SCOPES, "degraded.redis", "degraded.keys", "degraded.events"):
         assert f"`{name}`" in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/language-server.md"])
+def test_the_pages_count_the_filters_that_there_are(page):
+    assert f" {len(FILTERS)} filters" in (ROOT / page).read_text()
