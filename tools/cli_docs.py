@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,26 +21,18 @@ from inference_service.settings import Settings
 from lsp_server.__main__ import main as lsp
 from training.__main__ import main as train
 
-# each program, what runs it, and its sub-commands
-PROGRAMS: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
-    "midfill-lsp": (lsp, ("doctor", "complete", "settings")),
-    "midfill-serve": (
-        serve,
-        (
-            "keys create",
-            "keys list",
-            "keys rotate",
-            "keys revoke",
-            "database upgrade",
-            "events report",
-            "evaluate-live",
-        ),
-    ),
-    "midfill-train": (
-        train,
-        ("collect", "tokenizer", "prepare", "train", "evaluate", "quantize", "prune", "distill", "export", "publish"),
-    ),
-}
+PROGRAMS: dict[str, Callable[[], object]] = {"midfill-lsp": lsp, "midfill-serve": serve, "midfill-train": train}
+# of the service, whose help names only their first words; the help of the others lists them all
+_SERVE_COMMANDS = (
+    "keys create",
+    "keys list",
+    "keys rotate",
+    "keys revoke",
+    "database upgrade",
+    "events report",
+    "evaluate-live",
+)
+_LISTED = re.compile(r"^ {4}(\w+)", re.MULTILINE)
 DOCS = Path(__file__).parent.parent / "docs"
 CLI, SETTINGS = DOCS / "cli.md", DOCS / "service-settings.md"
 
@@ -78,9 +71,10 @@ def help_of(main: Callable[[], object], program: str, *words: str) -> str:
 
 def cli_page() -> str:
     text = _CLI_INTRO
-    for program, (main, words) in PROGRAMS.items():
-        text += f"\n## {program}\n\n```text\n{help_of(main, program)}\n```\n"
-        for word in words:
+    for program, main in PROGRAMS.items():
+        told = help_of(main, program)
+        text += f"\n## {program}\n\n```text\n{told}\n```\n"
+        for word in _SERVE_COMMANDS if program == "midfill-serve" else _LISTED.findall(told):
             text += f"\n### {program} {word}\n\n```text\n{help_of(main, program, *word.split())}\n```\n"
     return text
 
