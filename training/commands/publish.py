@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.commands.stages import Stages, corpus_option, data_option, path_option
+from training.commands.stages import Stages, corpus_option, data_option, run_folder
 
 
 def add(stages: Stages) -> None:
@@ -13,7 +13,7 @@ def add(stages: Stages) -> None:
         "publish", _run, "quantize, check and write a model directory", "nano --run .runs/nano --out my-model"
     )
     parser.add_argument("recipe", help="the recipe that was trained")
-    path_option(parser, "--run", ".runs/nano", "folder with the checkpoint")
+    parser.add_argument("--run", type=Path, help="folder with the checkpoint (default .runs/RECIPE)")
     data_option(parser)
     corpus_option(parser)
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
@@ -28,8 +28,9 @@ def _run(args: argparse.Namespace) -> None:
     from training.evaluate.report import figures_table
     from training.publish import publish
 
+    run = args.run or run_folder(args.recipe)
     if args.threads:
         torch.set_num_threads(args.threads)
-    published = publish(args.recipe, args.run, args.data, args.corpus, args.out, args.note, args.holes)
+    published = publish(args.recipe, run, args.data, args.corpus, args.out, args.note, args.holes)
     print(figures_table({"float32": published.float32, "int8": published.served}), end="")
     print(f"{args.out} written")

@@ -37,6 +37,11 @@ def data_option(to: argparse.ArgumentParser) -> None:
     path_option(to, "--data", ".runs/data", "folder of tokenizer and shards")
 
 
+def run_folder(recipe: str) -> Path:
+    """Where a training of the recipe, a name or a file, lies unless the command says otherwise."""
+    return Path(".runs") / Path(recipe).stem
+
+
 def shard_option(to: argparse.ArgumentParser, about: str) -> None:
     """`--shard i/n`: which part of the work is this process's, i from 0 as in a Kubernetes indexed Job."""
     to.add_argument("--shard", type=_shard, default=(0, 1), metavar="i/n", help=f"{about} (default 0/1)")

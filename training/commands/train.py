@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from training.commands.stages import Stages, data_option, path_option
+from training.commands.stages import Stages, data_option, run_folder
 
 
 def add(stages: Stages) -> None:
@@ -23,7 +23,7 @@ def add(stages: Stages) -> None:
     parser.add_argument("--threads", type=int, default=0, help="threads a process (default: torch's choice)")
     parser.add_argument("--eager", action="store_true", help="do not compile: starts at once, runs slower")
     data_option(parser)
-    path_option(parser, "--out", ".runs/nano", "folder for checkpoint and logs")
+    parser.add_argument("--out", type=Path, help="folder for checkpoint and logs (default .runs/RECIPE)")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -35,7 +35,7 @@ def _run(args: argparse.Namespace) -> None:
         train(
             load_recipe(args.recipe, args.init),
             args.data,
-            args.out,
+            args.out or run_folder(args.recipe),
             device=args.device,
             threads=args.threads,
             compiled=not args.eager,
