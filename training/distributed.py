@@ -53,6 +53,15 @@ class Ranks:
         gradient[rows] = exchanged.div_(self.world)
 
 
+def find_device(kind: str) -> torch.device:
+    """This process's device of a kind, "cpu" or "cuda". Raises NoDevice."""
+    if kind != "cuda":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise NoDevice("PyTorch sees no GPU on this machine: leave --device out, or install its CUDA build")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
 @contextmanager
 def process_group(device: str) -> Iterator[Ranks]:
     """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs); alone without torchrun.
@@ -60,11 +69,8 @@ def process_group(device: str) -> Iterator[Ranks]:
     Raises NoDevice.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    target = torch.device("cpu")
+    target = find_device(device)
     if device == "cuda":
-        if not torch.cuda.is_available():
-            raise NoDevice("PyTorch sees no GPU on this machine: leave --device out, or install its CUDA build")
-        target = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(target)
     if world > 1:
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)

@@ -16,11 +16,12 @@ from inference_service.model.tokenizer import Tokenizer
 from training import checkpoint
 from training.batches import Batches
 from training.checkpoint import BadCheckpoint
-from training.distributed import Ranks
+from training.distributed import Ranks, find_device
 from training.fim import RowSampler
 from training.guard import Diverged
 from training.interrupt import Interrupted, caught_signals
 from training.optimizer import build_optimizers
+from training.precision import matrix_type
 from training.recipe import Recipe
 from training.schedule import learning_rate
 from training.shards import open_split
@@ -43,9 +44,11 @@ def tune(
     """Train `model`, in place, for the steps of `recipe`; `losses` holds the model and takes a micro-batch.
 
     With `saved` the state is kept there, and resumed from when the file's `origin` is the same. The model ends on the
-    CPU, in evaluation mode. Raises BadShard, BadCheckpoint, Interrupted, or Diverged on a loss that is no number.
+    CPU, in evaluation mode. Raises NoDevice, BadShard, BadCheckpoint, Interrupted, or Diverged on a loss that is no
+    number.
     """
-    config, target = recipe.train, torch.device(device)
+    config, target = recipe.train, find_device(device)
+    dtype = matrix_type(config, target)
     sampler = RowSampler(
         open_split(data, "train", tokenizer), tokenizer, config.row_tokens + 1, recipe.fim, config.seed
     )
@@ -67,7 +70,7 @@ def tune(
             loss = 0.0
             for micro_batch in micro_batches:
                 weight = len(micro_batch[0]) / config.rows
-                with torch.autocast(target.type, dtype=torch.bfloat16, enabled=target.type == "cuda"):
+                with torch.autocast(target.type, dtype=dtype, enabled=dtype is torch.bfloat16):
                     part = losses(*(tensor.to(target) for tensor in micro_batch)) * weight
                 part.backward()
                 loss += float(part.detach())

@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+import torch
 
 from inference_service.model import directory
 from tests.training.compress.conftest import recipe
@@ -100,6 +101,13 @@ def test_an_output_that_is_something_else_is_refused_before_any_work(run_stage, 
 def test_a_share_out_of_range_is_refused(run_stage, byte_model, byte_data, tmp_path):
     code, _ = run_stage("prune", byte_model, "--sparsity", 1.5, "--data", byte_data, "--out", tmp_path / "out")
     assert code == "midfill-train prune: sparsity 1.5 is not between 0 and 1"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_sentence(run_stage, byte_model, byte_data, tmp_path):
+    arguments = ("--recover-steps", 1, "--device", "cuda", "--data", byte_data, "--out", tmp_path / "out")
+    code, _ = run_stage("prune", byte_model, *arguments)
+    assert code.startswith("midfill-train prune: PyTorch sees no GPU on this machine")
 
 
 def test_a_run_without_its_recipe_asks_for_it(run_folder, byte_data):

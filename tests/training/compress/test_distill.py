@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 
 from inference_service.model.gpt import GPT
 from tests.training.compress.conftest import CONFIG, recipe
@@ -14,6 +15,7 @@ from training.compress import tune
 from training.compress.distill import DistillationLoss, distill, first_student
 from training.compress.source import BadSource
 from training.interrupt import Interrupted
+from training.precision import matrix_type
 
 SETTINGS = {"temperature": 2.0, "soft_share": 0.9}
 
@@ -35,6 +37,24 @@ def test_the_student_gets_nearer_to_its_teacher(source, byte_data, tmp_path):
     assert released.model is source.model
     assert "a student of bytes" in released.card
     assert released.training["tokens_seen"] == 60 * 512
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_matrices_are_multiplied_in_the_precision_of_the_recipe(source, byte_data, tmp_path, precision):
+    asked = recipe(1, STRANGER)
+    asked = replace(asked, train=replace(asked.train, precision=precision))
+    types = set()
+
+    def note(module, _, output):
+        if isinstance(module, torch.nn.Linear):
+            types.add(output.dtype)
+
+    hook = register_module_forward_hook(note)
+    try:
+        distill(source, asked, byte_data, tmp_path, **SETTINGS)
+    finally:
+        hook.remove()
+    assert types == {matrix_type(asked.train, torch.device("cpu"))}
 
 
 def test_a_student_with_fewer_layers_starts_from_its_teachers(source):
