@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+# of a split without documents: what to do
+COLLECT_MORE = {
+    "train": "give `midfill-train collect` more sources",
+    "heldout": "give `midfill-train collect` some code with --hold-out",
+}
 _SAMPLED_BLOCK = 1 << 16  # bytes; small, so that a sample sees many packages
 
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as BPETrainer
 
 from inference_service.model.bpe import byte_of_character
 from inference_service.model.tokenizer import SENTINELS, SPLIT_PATTERN, Tokenizer
-from training.documents import BadDocuments, corpus_file, read_block, sample_blocks
+from training.documents import COLLECT_MORE, BadDocuments, corpus_file, read_block, sample_blocks
 
 SAMPLE_BYTES = 60_000_000  # of the train split; time and memory stay those of this sample for any corpus
 _SMALLEST_VOCABULARY = 256 + len(SENTINELS)
@@ -52,4 +52,4 @@ def sample_texts(corpus: Path, split: str, wanted: int) -> Iterator[str]:
             empty = False
             yield document.text
     if empty:
-        raise BadDocuments(f"{corpus / split}.jsonl holds no documents: give `midfill-train collect` more sources")
+        raise BadDocuments(f"{corpus / split}.jsonl holds no documents: {COLLECT_MORE[split]}")

@@ -193,7 +193,7 @@ def test_a_missing_or_empty_corpus_says_what_to_do(tokenizer, tmp_path):
     (tmp_path / "heldout.jsonl").touch()  # a team with one repository: it can train, not evaluate
     prepare(tmp_path, "heldout", tokenizer, tmp_path)
     assert verify_split(tmp_path, "heldout", tokenizer) == 0
-    with pytest.raises(BadShard, match="holds no documents: collect more packages"):
+    with pytest.raises(BadShard, match="holds no documents: give `midfill-train collect` some code with --hold-out"):
         open_split(tmp_path, "heldout", tokenizer)
 
 

@@ -124,3 +124,21 @@ def test_the_stage_takes_the_tokenizer_of_the_model_that_training_starts_from(co
     monkeypatch.setattr("sys.argv", [str(argument) for argument in command])
     main()
     assert load_tokenizer(tmp_path).digest == tokenizer.digest
+
+
+def test_a_team_that_holds_nothing_out_has_a_tokenizer_and_is_told_what_is_not_measured(
+    corpus, tmp_path, monkeypatch, capsys
+):
+    alone = tmp_path / "corpus"
+    alone.mkdir()
+    (alone / "train.jsonl").write_bytes((corpus / "train.jsonl").read_bytes())
+    (alone / "heldout.jsonl").touch()
+    command = ["midfill-train", "tokenizer", "--init", BUNDLED_NANO, "--corpus", alone, "--data", tmp_path]
+    monkeypatch.setattr("sys.argv", [str(argument) for argument in command])
+    main()
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path / 'tokenizer.tiktoken'} written\n"
+    assert "heldout.jsonl holds no documents: give `midfill-train collect` some code with --hold-out" in told.err
+    monkeypatch.setattr("sys.argv", [*map(str, command), "--report"])
+    with pytest.raises(SystemExit, match="holds no documents"):
+        main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ def add(stages: Stages) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from training.documents import BadDocuments
     from training.shards import load_tokenizer
     from training.tokenizer_report import report
 
@@ -38,7 +40,12 @@ def _run(args: argparse.Namespace) -> None:
         _made(args).save(partial)
         partial.replace(path)
         print(f"{path} written")
-    print(report({"this one": load_tokenizer(args.data)}, args.corpus))
+    try:
+        print(report({"this one": load_tokenizer(args.data)}, args.corpus))
+    except BadDocuments as problem:
+        if args.report:
+            raise
+        print(f"not measured: {problem}", file=sys.stderr)  # the tokenizer is there all the same
 
 
 def _made(args: argparse.Namespace) -> Tokenizer:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from inference_service.model.tokenizer import Tokenizer
+from training.documents import COLLECT_MORE
 from training.shards.layout import DOCUMENT, BadShard, Manifest, ShardEntry, damaged_file, read_manifest, shard_file
 
 _CHECKED_WHEN_OPENED = 256 << 20  # bytes whose checksums take well under a second
@@ -112,7 +113,7 @@ def open_split(data: Path, split: str, tokenizer: Tokenizer) -> TokenDataset:
     """
     folder, manifest = _checked_manifest(data, split, tokenizer)
     if not manifest.tokens:
-        raise BadShard(f"{folder} holds no documents: collect more packages, then run `midfill-train prepare` again")
+        raise BadShard(f"{folder} holds no documents: {COLLECT_MORE[split]}, then run `midfill-train prepare` again")
     dataset = TokenDataset(folder, manifest)
     if sum(sum(entry.bytes.values()) for entry in manifest.shards) <= _CHECKED_WHEN_OPENED:
         dataset.verify()

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from inference_service.model.tokenizer import Tokenizer
-from training.documents import BadDocuments, blocks, corpus_file
+from training.documents import COLLECT_MORE, BadDocuments, blocks, corpus_file
 from training.shards.layout import (
     FORMAT,
     BadShard,
@@ -45,7 +45,7 @@ def prepare(
     file = corpus_file(corpus, split)
     size = file.stat().st_size
     if not size and split == "train":
-        raise BadDocuments(f"{file} holds no documents: give `midfill-train collect` more sources")
+        raise BadDocuments(f"{file} holds no documents: {COLLECT_MORE[split]}")
     cut = blocks(file, max(shard_bytes, -(-size // MOST_SHARDS)))
     identity = _identity(file, tokenizer, len(cut))
     folder = out / f"{split}-{identity}"
