@@ -115,16 +115,6 @@ def read(path: Path) -> Snapshot:
         raise BadCheckpoint(f"{path} cannot be resumed from ({error}): delete it to start again") from error
 
 
-def load(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
-    """Read a checkpoint into a model and its optimizers; returns the step. Raises BadCheckpoint."""
-    snapshot = read(path)
-    try:
-        restore(snapshot, model, optimizers)
-    except ValueError as error:
-        raise BadCheckpoint(f"{path} cannot be resumed from: {error}; give the recipe that it was made with") from error
-    return snapshot.step
-
-
 def latest(path: Path) -> Snapshot | None:
     """The newest whole checkpoint at `path` or `previous(path)`, None when there is neither.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from inference_service.model.directory import LoadedModel
 from inference_service.model.quantize import build_int8, int8_linear_works
-from training.evaluate.infilling import Hole, LineCompleter
+from training.evaluate.holes import Hole
+from training.evaluate.infilling import LineCompleter
 
 _FEWEST = 3  # fewer would test little
 _PROMPTS = [

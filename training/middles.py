@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import random
-import warnings
 from collections.abc import Iterator
 from itertools import accumulate
+
+from training.corpus.filters import NOT_PYTHON, parsed
 
 Span = tuple[int, int]
 
@@ -101,10 +102,8 @@ def _nodes(block: str) -> list[list[Span]]:
         return []
     indented = block[0] in " \t"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes in other people's strings
-            statements: list[ast.stmt] = ast.parse(f"if 1:\n{block}" if indented else block).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        statements: list[ast.stmt] = parsed(f"if 1:\n{block}" if indented else block).body
+    except NOT_PYTHON:
         return []
     if indented and isinstance(statements[0], ast.If):
         statements = statements[0].body

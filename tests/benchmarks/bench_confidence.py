@@ -14,7 +14,7 @@ from inference_service.backends.local import LocalBackend
 from inference_service.engine.request import CompletionRequest
 from inference_service.model.tokenizer import Tokenizer
 from tests.benchmarks import record
-from training.evaluate.infilling import Hole, line_holes
+from training.evaluate.holes import Hole, line_holes
 from training.evaluate.loss import windows
 from training.shards import open_split
 

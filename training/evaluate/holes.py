@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import random
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from inference_service.model.tokenizer import Tokenizer
+from training.corpus.filters import parsed, parses
 from training.evaluate.loss import Piece
 from training.shards import TokenDataset
 
@@ -107,19 +107,10 @@ def span_holes(documents: Sequence[Piece], count: int, seed: int) -> list[Hole]:
     return holes
 
 
-def parses(text: str) -> bool:
-    """Whether it is Python."""
-    try:
-        _tree(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
 def _block_ends(text: str) -> Iterator[tuple[int, int]]:
     """(first, last) line numbers, from 0, of the last statements of each indented block."""
     lines = text.split("\n")
-    for node in ast.walk(_tree(text)):
+    for node in ast.walk(parsed(text)):
         for block in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
             if not isinstance(node, ast.stmt | ast.ExceptHandler) or not isinstance(block, list) or not block:
                 continue
@@ -135,9 +126,3 @@ def _block_ends(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _tree(text: str) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # what a model writes is full of them
-        return ast.parse(text)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from inference_service.model.gpt import GPT
 from inference_service.model.tokenizer import Tokenizer
+from training.corpus.filters import parses
 from training.evaluate.decoding import Completion, Decoder
-from training.evaluate.holes import Hole, line_holes, parses
+from training.evaluate.holes import Hole
 from training.evaluate.stop_rules import StopRule, block_end, line_end, never
-
-__all__ = ["Hole", "LineCompleter", "Outcome", "Task", "complete_all", "exact_match", "line_holes"]
 
 _LINE_BUDGET = 48
 
@@ -77,12 +76,6 @@ class LineCompleter:
     def complete(self, hole: Hole) -> str:
         """The text that the model puts at the cursor."""
         return _complete(self._decoder, REST_OF_LINE, hole).text
-
-
-def exact_match(completer: LineCompleter, holes: Sequence[Hole]) -> float:
-    """Share of holes whose line comes out exactly, trailing blanks aside."""
-    right = sum(completer.complete(hole).rstrip() == hole.middle.rstrip() for hole in holes)
-    return right / max(len(holes), 1)
 
 
 def _complete(decoder: Decoder, task: Task, hole: Hole) -> Completion:

@@ -6,7 +6,8 @@ import pytest
 
 from inference_service.model import directory
 from tests.conftest import BUNDLED_NANO
-from training.evaluate.infilling import Hole, LineCompleter
+from training.evaluate.holes import Hole
+from training.evaluate.infilling import LineCompleter
 
 
 @pytest.fixture(scope="module")
