@@ -104,7 +104,8 @@ class MidfillServer(LanguageServer):
     def folders(self) -> list[str]:
         """The workspace's roots, as paths."""
         uris = [folder.uri for folder in self.workspace.folders.values()]
-        if self.workspace.root_uri:
+        # The root that editors named at the start is one of their folders, and may have been taken out since.
+        if not uris and self.workspace.root_uri:
             uris.append(self.workspace.root_uri)
         return [file_of(uri) for uri in uris]
 

@@ -62,7 +62,7 @@ def start(server_env: dict[str, str], service: ScriptedService, folders: tuple[P
 def initialize(session: Session, folders: list[str], **options: Any) -> None:
     params = {
         "processId": os.getpid(),
-        "rootUri": None,
+        "rootUri": folders[0],
         "capabilities": CAPABILITIES,
         "initializationOptions": options,
         "workspaceFolders": [{"uri": uri, "name": uri.rpartition("/")[2]} for uri in folders],
@@ -218,6 +218,18 @@ def test_other_files_are_sent_along_only_where_that_is_wanted(
         project.open("invoices.py", INVOICE)
     assert one.context_at_end(one.open("main.py", MAIN), MAIN) == []
     assert two.context_at_end(two.open("main.py", MAIN), MAIN) != []
+
+
+def test_the_folder_that_the_editor_began_with_is_outside_once_it_was_taken_out(
+    start: Start, folders: tuple[Path, Path], service: ScriptedService
+) -> None:
+    session = start({}, {})
+    one, two = opened(session, folders[0]), opened(session, folders[1])
+    removed = {"event": {"added": [], "removed": [{"uri": folders[0].as_uri(), "name": "one"}]}}
+    session.notify("workspace/didChangeWorkspaceFolders", removed)
+    assert session.complete(one, 1, 4) == []
+    assert session.complete(two, 1, 4) != []
+    assert len(service.completions) == 1
 
 
 @pytest.mark.parametrize("row", describe(), ids=lambda row: row["key"])
