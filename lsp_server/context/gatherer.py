@@ -65,7 +65,7 @@ class Gatherer:
         self._allowed = allowed
         self._clock = clock
         self._recent: OrderedDict[str, _Prepared] = OrderedDict()
-        self._signatures: dict[str, list[ContextFile]] = {}
+        self._signatures: dict[str, list[tuple[str, ContextFile]]] = {}  # each with its file
         self._edits: deque[_Edit] = deque(maxlen=32)
         self._preparing: asyncio.Task[None] | None = None
 
@@ -105,7 +105,7 @@ class Gatherer:
         chosen: list[ContextFile] = []
         left = self.budget_chars
         for part in (
-            self._signatures.get(request.uri, ()),
+            [head for file, head in self._signatures.get(request.uri, ()) if self._may_use(file)],
             self._similar(request, query, until),
             self._recent_edits(request, until),
         ):
@@ -154,12 +154,11 @@ class Gatherer:
     def _usable(self, uri: str, current: str) -> Document | None:
         """An open document other than the current one that may be sent and lies within the workspace."""
         document = self._documents().get(uri)
-        if document is None or uri == current or not self._inside(file_of(uri)):
-            return None
-        return document if self._allowed(file_of(uri)) else None
+        return document if document is not None and uri != current and self._may_use(file_of(uri)) else None
 
-    def _inside(self, file: str) -> bool:
-        return any(PurePosixPath(file).is_relative_to(folder.replace("\\", "/")) for folder in self._folders())
+    def _may_use(self, file: str) -> bool:
+        inside = any(PurePosixPath(file).is_relative_to(folder) for folder in self._folders())
+        return inside and self._allowed(file)
 
     def _path(self, uri: str) -> str:
         return relative_path(file_of(uri), self._folders())
@@ -181,17 +180,17 @@ class Gatherer:
         document = self._documents().get(uri)
         if document is None or len(document.source) > 10 * _LARGEST:
             return
-        found: list[ContextFile] = []
+        found: list[tuple[str, ContextFile]] = []
         folders = self._folders()
         for item in imports_of(document.source, file_of(uri), folders):
             file, text = await self._first_of(item.files)
             if text := await self._signature_of(file, text, item):
-                found.append(ContextFile(relative_path(file, folders), text))
+                found.append((file, ContextFile(relative_path(file, folders), text)))
         self._signatures[uri] = found
 
     async def _first_of(self, files: tuple[str, ...]) -> tuple[str, str]:
         """The first of `files` that may be sent and exists, and its text; two empty strings if there is none."""
-        usable = [file for file in files if self._inside(file) and self._allowed(file)]
+        usable = [file for file in files if self._may_use(file)]
         for uri, document in self._documents().items():
             if file_of(uri) in usable:
                 return file_of(uri), normalise(document.source)

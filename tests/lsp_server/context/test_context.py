@@ -84,6 +84,15 @@ def test_files_that_are_never_sent_are_not_context_either(project: Project, name
     assert project.context_at_end(main, MAIN) == []
 
 
+def test_what_was_looked_up_in_a_file_is_not_sent_once_the_file_is_never_sent(project: Project) -> None:
+    project.write("shapes.py", SHAPES)
+    main = project.open("main.py", MAIN)
+    assert [file["path"] for file in project.context_at_end(main, MAIN)] == ["shapes.py"]
+    project.session.configure(endpoint=project.service.url, debounceMs=0, askAhead=False, disabledGlobs=["shapes.py"])
+    project.session.complete(main, 4, 4, AUTOMATIC)
+    assert "context" not in project.service.completions[-1].body
+
+
 def test_nothing_from_outside_the_workspace(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     outside = tmp_path_factory.mktemp("outside")
     (outside / "shapes.py").write_text(SHAPES)
