@@ -152,9 +152,10 @@ class Gatherer:
         return found[::-1]
 
     def _usable(self, uri: str, current: str) -> Document | None:
-        """An open document other than the current one that may be sent and lies within the workspace."""
-        document = self._documents().get(uri)
-        return document if document is not None and uri != current and self._may_use(file_of(uri)) else None
+        """An open document of another file than the current one that may be sent and lies within the workspace: the
+        cells of a notebook are around each other anyway."""
+        document, file = self._documents().get(uri), file_of(uri)
+        return document if document is not None and file != file_of(current) and self._may_use(file) else None
 
     def _may_use(self, file: str) -> bool:
         inside = any(PurePosixPath(file).is_relative_to(folder) for folder in self._folders())

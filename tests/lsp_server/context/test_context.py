@@ -137,9 +137,9 @@ def test_it_fits_the_models_context(project: Project) -> None:
     assert len(json.dumps(context)) < 0.3 * 1024 * 4
 
 
-def test_a_notebook_cell_is_completed_with_the_other_cells_around_it(project: Project) -> None:
+def open_notebook(project: Project, *cells: tuple[str, str]) -> list[str]:
+    """The URIs of the cells; each is a language and a text."""
     uri = (project.root / "nb.ipynb").as_uri()
-    cells = [("python", "import math"), ("markdown", "Area of a circle"), ("python", "r = "), ("python", "print(r)")]
     documents = [
         {"uri": f"vscode-notebook-cell:{project.root}/nb.ipynb#{i}", "languageId": language, "version": 1, "text": text}
         for i, (language, text) in enumerate(cells)
@@ -151,9 +151,28 @@ def test_a_notebook_cell_is_completed_with_the_other_cells_around_it(project: Pr
         "cells": [{"kind": 2 if d["languageId"] == "python" else 1, "document": d["uri"]} for d in documents],
     }
     project.session.notify("notebookDocument/didOpen", {"notebookDocument": notebook, "cellTextDocuments": documents})
-    project.session.complete(documents[2]["uri"], 0, 4)
+    return [document["uri"] for document in documents]
+
+
+CELLS = ("python", "import math"), ("markdown", "Area of a circle"), ("python", "r = "), ("python", "print(r)")
+
+
+def test_a_notebook_cell_is_completed_with_the_other_cells_around_it(project: Project) -> None:
+    cells = open_notebook(project, *CELLS)
+    project.session.complete(cells[2], 0, 4)
     body = project.service.completions[-1].body
     assert body["prompt"] == "import math\n\n# Area of a circle\n\nr = "
     assert body["suffix"] == "\n\nprint(r)"
-    project.session.complete(documents[3]["uri"], 0, 8)
+    project.session.complete(cells[3], 0, 8)
     assert project.service.completions[-1].body["prompt"].endswith("r = \n\nprint(r)")
+
+
+def test_an_edited_cell_is_not_sent_along_with_another_as_if_it_were_of_another_file(project: Project) -> None:
+    cells = open_notebook(project, *CELLS)
+    at = {"line": 0, "character": 11}
+    text = {"document": {"uri": cells[0], "version": 2}, "changes": [{"range": {"start": at, "end": at}, "text": "s"}]}
+    notebook = {"uri": (project.root / "nb.ipynb").as_uri(), "version": 2}
+    change = {"notebookDocument": notebook, "change": {"cells": {"textContent": [text]}}}
+    project.session.notify("notebookDocument/didChange", change)
+    assert project.context_at_end(cells[3], "print(r)") == []
+    assert project.service.completions[-1].body["prompt"].startswith("import maths\n")
