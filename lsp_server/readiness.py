@@ -11,6 +11,7 @@ from lsp_server.completer import Completer
 from lsp_server.connection import Connection
 from lsp_server.context.budget import budget_for
 from lsp_server.context.gatherer import Gatherer
+from lsp_server.documents import file_of
 from lsp_server.faults import ServiceFault
 from lsp_server.logs import log_internal_error
 from lsp_server.memory import trim
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """One document at a time: the one that was used last."""
+    """One document at a time: the one that was used last. `may_send(file)` says whether anything of a file may be sent
+    at all."""
 
     def __init__(
         self,
@@ -28,11 +30,13 @@ class Readiness:
         gatherer: Gatherer,
         completer: Completer,
         settings_of: Callable[[str], Settings],
+        may_send: Callable[[str], bool],
     ) -> None:
         self._connection = connection
         self._gatherer = gatherer
         self._completer = completer
         self._settings_of = settings_of
+        self._may_send = may_send
         self._measured: ServiceClient | None = None
         self._length: int | None = None
         self._task: asyncio.Task[None] | None = None
@@ -69,4 +73,5 @@ class Readiness:
             self._gatherer.budget_chars = self._completer.budget.context
         if settings.context_enable:
             await self._gatherer.prepare(uri)
-        self._completer.warm_up(uri)
+        if self._may_send(file_of(uri)):
+            self._completer.warm_up(uri)

@@ -63,13 +63,15 @@ class MidfillServer(LanguageServer):
         self.rules = FileRules(time.monotonic)
         power = Power(time.monotonic, on_battery, ThreadPoolExecutor(1))
         self.quiet = Quiet(time.monotonic, lambda: self.suggestions.show_state(), power)
-        self.gatherer = Gatherer(
-            lambda: self.mirror.open_documents(), lambda: self.folders, lambda file: self.suggestions.may_send(file)
-        )
+
+        def may_send(file: str) -> bool:
+            return self.suggestions.may_send(file)
+
+        self.gatherer = Gatherer(lambda: self.mirror.open_documents(), lambda: self.folders, may_send)
         self.completer = Completer(
             self.connection, self.status, self.journal, time.monotonic, self.configuration.of, self._context
         )
-        self.readiness = Readiness(self.connection, self.gatherer, self.completer, self.configuration.of)
+        self.readiness = Readiness(self.connection, self.gatherer, self.completer, self.configuration.of, may_send)
         self._idle = Idle(_IDLE_S, self.readiness.get_ready)
         self.feedback = Feedback(
             lambda: self.connection.client, self.text_of, lambda uri: self.configuration.of(uri).feedback

@@ -121,7 +121,8 @@ class Suggestions:
         self._status.pause(refusal or self._state(settings) or language_off)
 
     def may_send(self, file: str) -> bool:
-        """Whether anything of a file may leave the machine, as context of another: by the settings of its folder."""
+        """Whether anything of a file may leave the machine without a request of its own: by the settings of its
+        folder."""
         return self._rules.path_refusal(file, self._folders(), self._configuration.of_file(file)) is None
 
     def _state(self, settings: Settings) -> str | None:
