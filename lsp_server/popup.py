@@ -14,6 +14,7 @@ LONGEST_WAIT_S = 0.5
 """Editors wait for every server before they show the popup: rather no item than a popup that is late."""
 
 _LABEL_CHARS = 60
+_WORD_CHARS = 100
 
 
 def to_popup(
@@ -29,7 +30,8 @@ def to_popup(
     if answer is None or document is None:
         return types.CompletionList(is_incomplete=True, items=[])
     cursor = request.cursor_in(document.source)
-    typed = re.search(r"\w*\Z", document.source[:cursor])
+    # Not in all of the text: the search takes the square of the length of the longest word.
+    typed = re.search(r"\w*\Z", document.source[max(0, cursor - _WORD_CHARS) : cursor])
     word = typed[0] if typed else ""
     text = word + answer.text
     place = types.Range(

@@ -64,6 +64,14 @@ def test_several_lines_show_the_first_as_label(old_editor: Session, service: Scr
     assert item["textEdit"]["newText"] == "total = a\n    return total"
 
 
+def test_data_further_up_does_not_hold_up_the_popup(old_editor: Session, service: ScriptedService) -> None:
+    service.default = Reply(("urn a",))
+    lines = f"DATA = '{'x' * 200_000}'\n" + "# a line\n" * 3000
+    old_editor.open(URI, f"{lines}def f(a):\n    ret\n")
+    [item] = popup_with_item(old_editor, 3002, 7)["items"]
+    assert item["label"] == "return a"
+
+
 def test_a_slow_service_does_not_hold_up_the_popup(old_editor: Session, service: ScriptedService) -> None:
     service.default = Reply(("urn a",), held=threading.Event())
     old_editor.configure(endpoint=service.url, debounceMs=0, requestTimeoutMs=60_000)
