@@ -56,7 +56,12 @@ _TO_SUCH_A_NAME = (
     r"""(?:pass(?:word|wd|phrase)|secret|token|api_?key|access_?key|auth_?key|private_?key|client_?secret)\w*["']?"""
     r"""\s*(?::=|=>|=|:)\s*["'`]"""
 )
-_ASSIGNED = re.compile(_TO_SUCH_A_NAME + r"""(?P<value>[^\s"'`]{8,})["'`]""", re.IGNORECASE)
+# A string that was left half typed is no code, so whatever is assigned that way may go. It begins with a letter or a
+# digit, for the quote may be the end of a text instead: `input("Password: ").strip()`.
+_ASSIGNED = re.compile(
+    _TO_SUCH_A_NAME + r"""(?:(?P<whole>[^\s"'`]{8,})["'`]|(?P<half>\w[^\s"'`]{3,})[^\S\n]*$)""",
+    re.IGNORECASE | re.MULTILINE,
+)
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F-]+")
 # detect-secrets' own limits, in bits a character.
 _BASE64_BITS, _HEX_BITS = 4.5, 3.0
@@ -117,9 +122,10 @@ def _secrets(text: str) -> Iterator[tuple[int, int]]:
         if _is_random(match[0]):
             yield match.span()
     for match in _ASSIGNED.finditer(text):
-        value = match["value"]
-        if not _is_template(value) and _bits(value) >= _ASSIGNED_BITS and any(map(str.isdecimal, value)):
-            yield match.span("value")
+        half, value = match["half"], match["half"] or match["whole"]
+        secret = half or (_bits(value) >= _ASSIGNED_BITS and any(map(str.isdecimal, value)))
+        if secret and not _is_template(value):
+            yield match.span("half" if half else "whole")
 
 
 def _begun(text: str, cursor: int) -> Iterator[tuple[int, int]]:

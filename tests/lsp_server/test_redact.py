@@ -57,6 +57,8 @@ def test_passwords(line: str, clean: str) -> None:
         "password = getpass.getpass('password: ')",
         "token = 'your_token_here_123'",
         "password = 'password'",
+        "password = input('Password: ').strip()",
+        "print('token:'+str(value))",
         "import { something } from '@angular/core/testing/helpers'",
         "id = '12345678901234567890123'",
         "alphabet = 'abcdefghijklmnopqrstuvwxyz'",
@@ -120,9 +122,18 @@ def test_a_password_that_is_being_typed_is_one_already(value: str) -> None:
     assert value not in redact(before, len(before))
 
 
+@pytest.mark.parametrize("value", ["hunter2", "Tr0ub4dor&3", "correcthorse)"])
+@pytest.mark.parametrize("after", ["", "\nx = 1\n", "  \n"])
+def test_a_password_that_was_left_half_typed_is_one_too(value: str, after: str) -> None:
+    """In this file or another: the cursor is elsewhere."""
+    text = f"import x\npassword = '{value}{after}"
+    assert redact(text) == text.replace(value, re.sub(r"\w", "x", value))
+
+
 @pytest.mark.parametrize("before", ["token = 'your_token", "token = f'{user", "name = 'hunter", "token = get('user"])
 def test_other_strings_that_are_being_typed_stay(before: str) -> None:
     assert redact(before, len(before)) == before
+    assert redact(f"{before}\nx = 1\n") == f"{before}\nx = 1\n"
 
 
 def test_secrets_are_not_sent_even_if_the_cursor_is_inside(editor: Editor, state_home: Path) -> None:
