@@ -83,7 +83,8 @@ class Suggestions:
         if answer is None:
             return ()
         typed = self._typed(request)
-        refusal = await self._quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
+        with self._completer.waiting(request.uri):
+            refusal = await self._quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
         if self._typed(request) != typed:
             refusal = "the document was changed before the completion was to be shown"
         if refusal:

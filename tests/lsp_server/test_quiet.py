@@ -12,7 +12,7 @@ from lsp_server.power import Power, on_battery
 from lsp_server.quiet import Quiet
 from lsp_server.settings import Settings
 from tests.lsp_server.conftest import Editor
-from tests.lsp_server.session import AUTOMATIC
+from tests.lsp_server.session import AUTOMATIC, RpcError
 from tests.lsp_server.test_cache import Clock
 from tests.tries import tries
 
@@ -100,6 +100,18 @@ def test_a_completion_held_back_is_dropped_when_something_is_typed(editor: Edito
             break
         editor.session.wait(asked)
     assert editor.session.wait(asked)["items"] == []
+
+
+def test_a_completion_held_back_ends_when_a_newer_request_comes(editor: Editor) -> None:
+    editor.configure(showDelayMs=10_000)
+    editor.open("x = ║\n")
+    older = editor.ask(AUTOMATIC)
+    editor.service.wait(lambda: editor.service.completions)
+    editor.round_trip()
+    assert editor.texts() == ["pass"]
+    with pytest.raises(RpcError) as caught:
+        editor.session.wait(older)
+    assert caught.value.code == -32800
 
 
 def test_snooze(editor: Editor) -> None:
