@@ -87,8 +87,8 @@ class Suggestions:
             refusal = await self._quiet.hold(request.uri, answer.completion_id, answer.text, arrived, settings)
         if self._typed(request) != typed:
             refusal = "the document was changed before the completion was to be shown"
-        if refusal:
-            self._journal.note(request.path, time.monotonic() - arrived, refusal)
+        if refusal:  # the completer has noted that it is shown
+            self._journal.correct(request.path, time.monotonic() - arrived, refusal)
         return () if refusal else (answer,)
 
     def _typed(self, request: Snapshot) -> str | None:

@@ -61,9 +61,10 @@ def test_short_completions(editor: Editor) -> None:
     editor.type("ab")
     assert editor.texts(AUTOMATIC) == ["cd"], "what is on display stays down to its last character"
     editor.service.answer("abc")
-    editor.open("y = ║\n", "other.py")
+    editor.open("y = ║\n", "too_short.py")
     assert editor.texts(AUTOMATIC) == []
-    assert "midfill.minCharacters" in editor.why()
+    outcomes = [line for line in editor.session.command("midfill.doctor").splitlines() if " too_short.py: " in line]
+    assert len(outcomes) == 1 and "midfill.minCharacters" in outcomes[0]
     assert editor.texts() == ["abc"]
 
 
