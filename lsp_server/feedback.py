@@ -39,11 +39,15 @@ class _Offer:
 
 @dataclass
 class _Told:
-    """What was reported of a completion, and which document it was for."""
+    """What was reported of a completion, and which document it was for. Of its `length` characters `taken` were
+    accepted, `before` of them when the rest of it was handed over last."""
 
     uri: str = ""
     shown: bool = False
     ended: bool = False
+    length: int = 0
+    taken: int = 0
+    before: int = 0
 
 
 class Feedback:
@@ -71,7 +75,8 @@ class Feedback:
         """`text` was handed to the editor last, at the cursor of `request` after `given` was typed there."""
         told = self._of(completion_id)
         if told is not None:
-            told.uri = request.uri
+            told.uri, told.length = request.uri, max(told.length, len(text))
+            told.before = min(told.taken, told.length - len(text))
         offer = self._offer
         if offer is not None and offer.completion_id != completion_id and offer.request.uri == request.uri:
             self._dismissed(offer)
@@ -112,9 +117,9 @@ class Feedback:
         self._accept(completion_id, offer if offer and offer.completion_id == completion_id else None)
 
     def partially_accepted(self, completion_id: str, characters: int | None) -> None:
-        """The user took its first `characters` (UTF-16 units, as LSP counts)."""
+        """The user took the first `characters` (UTF-16 units, as LSP counts) of what was handed over last."""
         self.client_tells = True
-        self._report(completion_id, "partially_accepted", characters)
+        self._accept_part(completion_id, characters)
 
     def _taken(self, offer: _Offer, characters: int) -> None:
         """That many characters of it are in the document, the last of them by one edit."""
@@ -124,7 +129,7 @@ class Feedback:
         if characters == len(offer.text):
             self._accept(offer.completion_id, offer)
         else:
-            self._report(offer.completion_id, "partially_accepted", characters)
+            self._accept_part(offer.completion_id, characters)
 
     def _show(self, completion_id: str) -> None:
         told = self._of(completion_id)
@@ -132,12 +137,19 @@ class Feedback:
             told.shown = True
             self._report(completion_id, "shown")
 
+    def _accept_part(self, completion_id: str, characters: int | None) -> None:
+        """Reports grow: the largest of them is how much of the completion was accepted."""
+        told = self._of(completion_id)
+        if told is not None and characters is not None:
+            characters = told.taken = max(told.taken, told.before + characters)
+        self._report(completion_id, "partially_accepted", characters)
+
     def _accept(self, completion_id: str, offer: _Offer | None) -> None:
         told = self._of(completion_id)
         if told is None or told.ended:
             return
         told.ended = True
-        self._report(completion_id, "accepted", len(offer.text) if offer else None)
+        self._report(completion_id, "accepted", told.before + len(offer.text) if offer else None)
         if offer is not None:
             self._offer = None
             # Not the offer itself, which holds the text around it.

@@ -169,7 +169,8 @@ def test_accept_word_by_word(editor: Editor, service: Prompter, file_name: str) 
         editor.wait_for_line(line)
         if line != "    return a + b":
             wait_for("the rest", editor.ghost)
-    wait_for("the acceptance to be reported", lambda: service.reported("accepted"))
+    report = wait_for("the acceptance to be reported", lambda: service.reported("accepted"))[0]
+    assert report["accepted_chars"] == len("urn a + b")
 
 
 def test_accept_line_by_line(editor: Editor, service: Prompter, file_name: str) -> None:

@@ -35,6 +35,23 @@ def test_shown_partially_accepted_and_accepted_are_reported(editor: Editor) -> N
     ]
 
 
+def test_what_is_accepted_word_by_word_adds_up_to_the_whole(editor: Editor) -> None:
+    editor.service.first_number = 7101
+    editor.service.answer("urn a + b")
+    editor.open("def add(a, b):\n    ret║\n")
+    for word in ("urn", " a"):
+        [item] = editor.items(AUTOMATIC)
+        part = {"item": item, "acceptedLength": len(word)}
+        editor.session.notify("textDocument/didPartiallyAcceptCompletion", part)
+        editor.type(word)
+    [item] = editor.items(AUTOMATIC)
+    assert item["insertText"] == " + b"
+    editor.session.command("midfill.accepted", *item["command"]["arguments"])
+    editor.service.wait(lambda: len(editor.service.events) >= 3)
+    accepted = [(event["event"], event.get("accepted_chars")) for event in editor.service.events]
+    assert sorted(accepted, key=str) == [("accepted", 9), ("partially_accepted", 3), ("partially_accepted", 5)]
+
+
 def test_incomplete_reports_are_ignored(editor: Editor) -> None:
     editor.session.notify("textDocument/didShowCompletion", {"item": {"insertText": "x"}})
     editor.session.notify("textDocument/didPartiallyAcceptCompletion", {})
@@ -97,6 +114,15 @@ def test_its_beginning_in_one_edit_was_accepted_in_part(silent: SilentEditor) ->
     silent.show()
     silent.type("urn ")
     assert silent.told("shown", "partially_accepted")[1]["accepted_chars"] == 4
+
+
+def test_so_are_its_parts_one_after_the_other(silent: SilentEditor) -> None:
+    silent.show()
+    silent.type("urn ")
+    assert silent.texts(AUTOMATIC) == ["a + b"]
+    silent.type("a + b")
+    events = silent.told("shown", "partially_accepted", "accepted")
+    assert [event["accepted_chars"] for event in events[1:]] == [4, 9]
 
 
 def test_what_is_typed_letter_by_letter_was_not_accepted(silent: SilentEditor) -> None:
