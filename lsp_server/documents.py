@@ -258,9 +258,11 @@ def file_of(uri: str) -> str:
     """The path in a URI with `/` as separator: of a file, of an untitled buffer its name, of a notebook cell
     the notebook."""
     parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return (to_fs_path(uri) or unquote(parts.path)).replace("\\", "/")
-    return unquote(parts.path)
+    if not parts.path.startswith("/"):
+        return unquote(parts.path)
+    # In Windows a cell lies in the same `c:/…` as its notebook.
+    file = uri if parts.scheme == "file" else f"file://{parts.path}"
+    return (to_fs_path(file) or unquote(parts.path)).replace("\\", "/")
 
 
 def relative_path(file: str, folders: list[str]) -> str:

@@ -16,6 +16,7 @@ from lsp_server.documents import (
     PREFIX_BUDGET,
     SUFFIX_BUDGET,
     Document,
+    file_of,
     relative_path,
     snapshot,
     window_prefix,
@@ -150,3 +151,18 @@ def test_windows_of_a_file_without_line_ends() -> None:
 )
 def test_paths_are_relative_to_the_workspace(file: str, folders: list[str], path: str) -> None:
     assert relative_path(file, folders) == path
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("file:///w/a%20b.py", "/w/a b.py"),
+        ("file:///C%3A/w/a.py", "c:/w/a.py"),
+        ("vscode-notebook-cell:/w/nb.ipynb#W0sZmls", "/w/nb.ipynb"),
+        ("vscode-notebook-cell:/c%3A/w/nb.ipynb#W0sZmls", "c:/w/nb.ipynb"),
+        ("vscode-remote://host/w/100%25.py", "/w/100%.py"),
+        ("untitled:Untitled-1", "Untitled-1"),
+    ],
+)
+def test_uris_as_paths(uri: str, file: str) -> None:
+    assert file_of(uri) == file
