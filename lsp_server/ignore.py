@@ -8,9 +8,11 @@ from functools import lru_cache
 
 SECRET_GLOBS = (
     ".env*",
+    "*.env",
     ".dev.vars",
     "*.pem",
     "*.key",
+    "*.ppk",
     "*.p12",
     "*.pfx",
     "*.jks",

@@ -14,6 +14,8 @@ from lsp_server.ignore import ignored_by
     [
         "/w/.env",
         "/w/.ENV.production",
+        "/w/deploy/production.env",
+        "/w/putty.ppk",
         "/w/a/b.pem",
         "/w/tls.key",
         "/h/.ssh/config",
