@@ -7,6 +7,7 @@ as LSP does: `\\n`, `\\r\\n` and `\\r` only.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -27,6 +28,7 @@ LINE_SEARCH = 1024
 SEEN_BEFORE, SEEN_AFTER = 64 * 1024, 16 * 1024
 """What of a document a request looks at, in characters on each side: more than the longest windows that are sent."""
 
+_UNITS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
 _HASH_COMMENTS = ("python", "r", "julia", "ruby", "shellscript", "bash")
 
 
@@ -48,7 +50,7 @@ class Document(TextDocument):
         starts = self._line_starts()
         line = starts.line_of(offset)
         text = self.source[starts[line] : offset]
-        return types.Position(line, self.position_codec.client_num_units(text))
+        return types.Position(line, self._units(text))
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
         start = self.offset_at_position(change.range.start)
@@ -78,12 +80,15 @@ class Document(TextDocument):
     def _index_in_line(self, line: str, character: int) -> int:
         if line.isascii():
             return min(character, len(line))
-        units = 0
-        for index, char in enumerate(line):
-            units += self.position_codec.client_num_units(char)
-            if units > character:
-                return index
-        return len(line)
+        return bisect_right(range(len(line)), character, key=lambda index: self._units(line[: index + 1]))
+
+    def _units(self, text: str) -> int:
+        """The length of `text` as the client counts it. By encoding it: pygls looks at each character, which in a line
+        of a megabyte takes most of a second."""
+        if text.isascii():
+            return len(text)
+        codec, size = _UNITS.get(self.position_codec.encoding or "", _UNITS["utf-16"])
+        return len(text.encode(codec, "surrogatepass")) // size
 
 
 def _without_end(line: str) -> str:

@@ -14,7 +14,7 @@ from lsprotocol import types
 from lsp_server.answer_stream import Completion
 from lsp_server.breaker import CircuitBreaker
 from lsp_server.client import CompletionRequest
-from lsp_server.documents import Mirror
+from lsp_server.documents import Document, Mirror
 from lsp_server.endpoints import Endpoint
 from lsp_server.memory import settle
 from lsp_server.server import build
@@ -104,6 +104,18 @@ async def test_no_turn_of_the_loop_takes_long_in_a_file_of_50_000_lines(tmp_path
     turns = sorted(watchdog.turns)
     # Two turns may have had the garbage collector or the interpreter's own house-keeping in them.
     assert turns[-3] < BLOCKED_MS, turns[-5:]
+
+
+def test_nor_does_an_edit_in_a_line_of_a_megabyte() -> None:
+    document = Document("file:///a.json", "é" + "x" * 1_000_000, 1, "json")
+    document.offset_at_position(types.Position(0, 0))  # opening it may take a moment, once
+    at = types.Position(0, 900_000)
+    began = time.thread_time()
+    document.apply_change(types.TextDocumentContentChangePartial(range=types.Range(at, at), text="y"))
+    taken = document.client_position_at_offset(900_001)
+    took_ms = (time.thread_time() - began) * 1000
+    assert document.source[900_000] == "y" and taken.character == 900_001
+    assert took_ms < 10 * BLOCKED_MS  # that of counting each character: 1500
 
 
 @pytest.mark.full
