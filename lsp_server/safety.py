@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -34,22 +35,28 @@ class FileRules:
         return self.path_refusal(file_of(uri), folders, settings, urlsplit(uri).scheme in _ON_DISK)
 
     def path_refusal(self, file: str, folders: Sequence[str], settings: Settings, on_disk: bool = True) -> str | None:
-        """The same for a path with `/`."""
-        glob = ignored_by(file, settings.disabled_globs)
+        """The same for a path with `/`. What is said of the file that a link leads to holds for the link."""
+        on_disk = on_disk and (file.startswith("/") or ":" in file)  # else a buffer without a file
+        paths = dict.fromkeys((file, os.path.realpath(file).replace("\\", "/"))) if on_disk else (file,)
+        glob = _first(ignored_by(path, settings.disabled_globs) for path in paths)
         if glob is not None:
             return f"the file matches {glob}, which is never sent (midfill.disabledGlobs)"
-        if not on_disk or not (file.startswith("/") or ":" in file):
-            return None  # a buffer without a file
+        if not on_disk:
+            return None
         inside = any(PurePosixPath(file).is_relative_to(folder) for folder in folders)
         if folders and not inside and not settings.outside_workspace:
             return "the file is outside of the folders that are open (midfill.outsideWorkspace)"
         if allowed_by(file, settings.disabled_globs):
             return None
-        ignoring = self._ignore_files.ignoring(file, folders)
+        ignoring = _first(self._ignore_files.ignoring(path, folders) for path in paths)
         if ignoring is not None:
             name = PurePosixPath(ignoring).name
             return f"{name} names the file; a pattern with ! in midfill.disabledGlobs allows it"
         return None
+
+
+def _first(found: Iterable[str | None]) -> str | None:
+    return next((item for item in found if item is not None), None)
 
 
 def _content_refusal(request: Snapshot) -> str | None:

@@ -59,6 +59,22 @@ def test_ignore_files(project: Path, file: str, by: str | None, roots: list[str]
     assert (said is None) if by is None else (said is not None and said.startswith(f"{by} names the file"))
 
 
+@pytest.mark.parametrize(
+    ("target", "says"), [(".env.production", ".env*"), ("customers.py", ".midfillignore"), ("main.py", None)]
+)
+def test_a_link_is_what_it_leads_to(project: Path, target: str, says: str | None) -> None:
+    (project / target).write_text("x = 1\n")
+    (project / "src" / "settings.py").symlink_to(project / target)
+    said = refusal(project / "src" / "settings.py", project)
+    assert said is None if says is None else says in str(said)
+
+
+def test_a_workspace_behind_a_link_is_like_any_other(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(project)
+    assert refusal(tmp_path / "link" / "main.py", tmp_path / "link") is None
+    assert refusal(tmp_path / "link" / "customers.py", tmp_path / "link") is not None
+
+
 def test_a_setting_allows_an_ignored_file_again(project: Path) -> None:
     settings = Settings(disabled_globs=("!customers.py",))
     assert refusal(project / "customers.py", project, settings=settings) is None
