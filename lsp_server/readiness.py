@@ -42,8 +42,8 @@ class Readiness:
         self._task: asyncio.Task[None] | None = None
 
     def ensure(self, uri: str) -> None:
-        """Get ready for `uri` if the service is another than last time."""
-        if self._connection.client is not self._measured:
+        """Get ready for `uri` if the service is another than last time, unless it is to be left alone for a while."""
+        if self._connection.client is not self._measured and not self._connection.breaker.wait_s:
             self.get_ready(uri)
 
     def get_ready(self, uri: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.lsp_server.conftest import Editor
 from tests.lsp_server.loopback import PATIENT_S
 from tests.lsp_server.scripted_service import Reply, ScriptedService, event
-from tests.lsp_server.session import Session
+from tests.lsp_server.session import AUTOMATIC, Session
 from tests.tries import tries
 
 HALF = event(1, "half an ")
@@ -109,6 +109,21 @@ def test_failing_service_is_left_alone_and_found_again(editor: Editor) -> None:
         "message": "",
         "kind": "Normal",
     }
+
+
+def test_nor_is_it_asked_about_its_model_meanwhile(editor: Editor) -> None:
+    editor.service.required_key = "another"
+    asked = 0.0
+    for number in tries():
+        editor.configure(requestTimeoutMs=50_000 - number)  # other settings: nothing has failed yet
+        editor.service.calls.clear()
+        editor.open("x = ║\n", f"{number}.py")
+        for request in range(10):
+            asked = time.monotonic() if request == 2 else asked
+            assert editor.items(AUTOMATIC) == []
+        if time.monotonic() - asked < 0.75:  # the shortest pause
+            break
+    assert len([call for call in editor.service.calls if call.path == "/info"]) <= 4  # at opening, and three times
 
 
 def test_retry_after_is_respected(editor: Editor) -> None:
