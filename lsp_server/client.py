@@ -137,7 +137,7 @@ class ServiceClient:
         prefix, suffix = _well_formed(request.prefix), _well_formed(request.suffix)
         if self._redacts:
             # Together, because the cursor may stand inside a key.
-            clean = redact(prefix + suffix, len(prefix))
+            clean = redact(prefix + suffix, len(prefix), request.path)
             prefix, suffix = clean[: len(prefix)], clean[len(prefix) :]
         body: dict[str, Any] = {
             "prompt": prefix,
@@ -155,7 +155,7 @@ class ServiceClient:
             body["suffix"] = suffix
         if request.context:
             body["context"] = [
-                {"path": _well_formed(file.path)[-_LONGEST_PATH:], "text": self._clean(file.text)}
+                {"path": _well_formed(file.path)[-_LONGEST_PATH:], "text": self._clean(file)}
                 for file in request.context
             ]
         if request.priority:
@@ -273,8 +273,8 @@ class ServiceClient:
         except ValueError:
             return None
 
-    def _clean(self, text: str) -> str:
-        return _redacted_file(text) if self._redacts else _well_formed(text)
+    def _clean(self, file: ContextFile) -> str:
+        return _redacted_file(file) if self._redacts else _well_formed(file.text)
 
     async def _token(self) -> str:
         try:
@@ -288,9 +288,9 @@ class ServiceClient:
 
 
 @lru_cache(maxsize=64)
-def _redacted_file(text: str) -> str:
+def _redacted_file(file: ContextFile) -> str:
     """The same parts of other files go along with many requests."""
-    return redact(_well_formed(text))
+    return redact(_well_formed(file.text), path=file.path)
 
 
 def _authorization(token: str) -> dict[str, str]:

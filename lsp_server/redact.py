@@ -52,16 +52,17 @@ _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{8,}")
 
 # Long quoted strings of one alphabet, and what is assigned to a name that promises a secret.
 _QUOTED = re.compile(r"""(?<=["'`])[A-Za-z0-9+/=_-]{20,}(?=["'`])""")
-_TO_SUCH_A_NAME = (
-    r"""(?:pass(?:word|wd|phrase)|secret|token|api_?key|access_?key|auth_?key|private_?key|client_?secret)\w*["']?"""
-    r"""\s*(?::=|=>|=|:)\s*["'`]"""
-)
+_NAME = r"(?:pass(?:word|wd|phrase)|secret|token|api_?key|access_?key|auth_?key|private_?key|client_?secret)"
+_TO_SUCH_A_NAME = _NAME + r"""\w*["']?\s*(?::=|=>|=|:)\s*["'`]"""
 # A string that was left half typed is no code, so whatever is assigned that way may go. It begins with a letter or a
 # digit, for the quote may be the end of a text instead: `input("Password: ").strip()`.
 _ASSIGNED = re.compile(
     _TO_SUCH_A_NAME + r"""(?:(?P<whole>[^\s"'`]{8,})["'`]|(?P<half>\w[^\s"'`]{3,})[^\S\n]*$)""",
     re.IGNORECASE | re.MULTILINE,
 )
+# Where values go without quotes. Elsewhere that would be a name.
+_BARE_VALUES_IN = (".yml", ".yaml", ".properties", ".ini", ".cfg", ".conf", ".sh", ".bash", ".zsh", "Dockerfile")
+_BARE = re.compile(_NAME + r"""[ \t]*[=:][ \t]*(?P<value>(?![/~.]|\w+://)[^\s"'`]{8,})""", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F-]+")
 # detect-secrets' own limits, in bits a character.
 _BASE64_BITS, _HEX_BITS = 4.5, 3.0
@@ -78,18 +79,21 @@ _BEGUN = re.compile(
     r"[\w.+/=-]*\Z"
 )
 _BEGUN_VALUE = re.compile(_TO_SUCH_A_NAME + r"""(?P<value>[^\s"'`]{4,})\Z""", re.IGNORECASE)
+_BEGUN_BARE = re.compile(_NAME + r"""[ \t]*[=:][ \t]*(?P<value>[^\s"'`]{4,})\Z""", re.IGNORECASE)
 _LONGEST_BEGUN = 400  # characters
 
 
-def redact(text: str, cursor: int | None = None) -> str:
+def redact(text: str, cursor: int | None = None, path: str = "") -> str:
     """`text` with every letter, digit and underscore of a secret replaced by x; its length and its lines stay.
 
-    At the `cursor`, if given, somebody types: what may become a secret there is one already.
+    At the `cursor`, if given, somebody types: what may become a secret there is one already. The file's `path` tells
+    whether values go without quotes in it.
     """
     pieces = []
     end = 0
-    begun = [] if cursor is None else _begun(text, cursor)
-    for start, stop in sorted([*_secrets(text), *begun]):
+    bare = path.endswith(_BARE_VALUES_IN)
+    begun = [] if cursor is None else _begun(text, cursor, bare)
+    for start, stop in sorted([*_secrets(text, bare), *begun]):
         if stop > end:
             start = max(start, end)
             pieces += [text[end:start], re.sub(r"\w", "x", text[start:stop])]
@@ -102,7 +106,7 @@ def prepare() -> None:
     _shapes()
 
 
-def _secrets(text: str) -> Iterator[tuple[int, int]]:
+def _secrets(text: str, bare: bool) -> Iterator[tuple[int, int]]:
     lower = text.lower()
     for needs, group, expressions in _shapes():
         if any(word in lower for word in needs):
@@ -122,20 +126,28 @@ def _secrets(text: str) -> Iterator[tuple[int, int]]:
         if _is_random(match[0]):
             yield match.span()
     for match in _ASSIGNED.finditer(text):
-        half, value = match["half"], match["half"] or match["whole"]
-        secret = half or (_bits(value) >= _ASSIGNED_BITS and any(map(str.isdecimal, value)))
-        if secret and not _is_template(value):
-            yield match.span("half" if half else "whole")
+        if match["half"] and not _is_template(match["half"]):
+            yield match.span("half")
+        elif match["whole"] and _is_password(match["whole"]):
+            yield match.span("whole")
+    for match in _BARE.finditer(text) if bare else ():
+        if _is_password(match["value"]):
+            yield match.span("value")
 
 
-def _begun(text: str, cursor: int) -> Iterator[tuple[int, int]]:
+def _begun(text: str, cursor: int, bare: bool) -> Iterator[tuple[int, int]]:
     first = max(0, cursor - _LONGEST_BEGUN)
     before = text[first:cursor]
     stop = _REST.match(text, cursor).end()  # type: ignore[union-attr]
     if match := _BEGUN.search(before):
         yield first + match.start(), stop
-    if (match := _BEGUN_VALUE.search(before)) and not _is_template(match["value"]):
-        yield first + match.start("value"), stop
+    for shape in (_BEGUN_VALUE, _BEGUN_BARE) if bare else (_BEGUN_VALUE,):
+        if (match := shape.search(before)) and not _is_template(match["value"]):
+            yield first + match.start("value"), stop
+
+
+def _is_password(value: str) -> bool:
+    return _bits(value) >= _ASSIGNED_BITS and any(map(str.isdecimal, value)) and not _is_template(value)
 
 
 def _is_template(value: str) -> bool:

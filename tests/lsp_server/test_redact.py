@@ -49,6 +49,38 @@ def test_passwords(line: str, clean: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "line", "value"),
+    [
+        ("compose.yaml", "  POSTGRES_PASSWORD: Tr0ub4dor&3", "Tr0ub4dor&3"),
+        ("conf/app.properties", "spring.datasource.password=Tr0ub4dor&3", "Tr0ub4dor&3"),
+        ("deploy.sh", "API_KEY=abc-123-def-456 ./deploy", "abc-123-def-456"),
+    ],
+)
+def test_passwords_without_quotes_where_values_have_none(path: str, line: str, value: str) -> None:
+    masked = re.sub(r"\w", "x", value)
+    assert redact(f"{line}\nx\n", path=path) == f"{line}\nx\n".replace(value, masked)
+    assert redact(f"{line}\nx\n", path="a.py") == f"{line}\nx\n", "in code it would be a name"
+    begun = line[: line.index(value) + 5]
+    assert value[:5] not in redact(begun, len(begun), path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password: ${DB_PASSWORD_2}",
+        "  secretName: midfill-tls-2",
+        "token: ${{ secrets.TOKEN_2 }}",
+        "password: a-plain-word",
+        "passwordFile: /run/secrets/db1",
+        "token=/run/secrets/token-2",
+        "token: https://sso.company.net/oauth2/token",
+    ],
+)
+def test_ordinary_configuration_stays(text: str) -> None:
+    assert redact(text, path="a.yaml") == text
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "db = f'postgres://{user}:{password}@{host}/x'",
