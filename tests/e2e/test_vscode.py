@@ -249,5 +249,31 @@ def test_a_killed_language_server_comes_back(
     window.wait_for_ghost("urn a + b")
 
 
+def test_the_key_of_one_service_is_not_shown_to_the_next(window: Window, service: Prompter, file_name: str) -> None:
+    def use(url: str, key: str) -> None:
+        window.command("Midfill: Use a Team Endpoint")
+        window.answer("URL of your service", url)
+        window.page.locator(".quick-input-title", has_text="API key of").wait_for()
+        if key:
+            window.answer("API key of", key)
+        else:
+            window.press("Escape")
+
+    def keys(asked: Prompter) -> set[str | None]:
+        return {call.headers.get("authorization") for call in asked.calls}
+
+    with Prompter() as another:
+        another.follow(ADD)
+        use(service.url, "sk-first")
+        wait_for("the key to be used", lambda: "bearer sk-first" in keys(service))
+        use(another.url, "")
+        window.open(file_name, "def add(a, b):\n", line=1)
+        window.type("    ret")
+        window.wait_for_ghost("urn a + b")
+        assert keys(another) == {None}
+    use(service.url, "")
+    window.wait_for_status("ready")
+
+
 def test_nothing_was_ever_reported_in_a_popup(window: Window) -> None:
     assert window.notifications() == []

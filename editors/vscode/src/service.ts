@@ -30,6 +30,9 @@ export class Service {
       ignoreFocusOut: true,
     });
     if (url) {
+      if (url !== this.endpoint) {
+        await this.signOut(); // the key of one service is not shown to another
+      }
       await setEndpoint(url);
       await this.signIn();
     }
