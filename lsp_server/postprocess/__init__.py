@@ -91,4 +91,6 @@ def is_settled(text: str, place: Place) -> bool:
         return False
     indentation = place.line_prefix[: len(place.line_prefix) - len(place.line_prefix.lstrip())]
     filtered = postprocess(f"{whole}{indentation}{_MARK}", place)
-    return _MARK not in filtered.text and not _MAY_TAKE_BACK.intersection(filtered.changed_by)
+    if _MARK in filtered.text or _MAY_TAKE_BACK.intersection(filtered.changed_by):
+        return False
+    return filtered.text == postprocess(whole, place).text  # that of an end may be cut elsewhere

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lsp_server.postprocess import FILTERS, is_settled, postprocess
@@ -86,6 +86,7 @@ LINES = st.lists(LINE, max_size=9)
 
 @settings(max_examples=400, deadline=None)
 @given(LINES, LINES, LINES, LINES, st.sampled_from(["", "    "]))
+@example([], ["}"], ["}", "}", "}"], ["a = b"], "")
 def test_what_is_settled_stays_whatever_comes(
     above: list[str], below: list[str], lines: list[str], more: list[str], indentation: str
 ) -> None:
