@@ -202,6 +202,8 @@ class ServiceClient:
             raise
 
     def _cancel_later(self, completion_id: str) -> None:
+        if self._http.is_closed:
+            return  # with all its connections, which says the same
         task = asyncio.ensure_future(self._cancel(completion_id))
         self._cancelling.add(task)
         task.add_done_callback(self._cancelling.discard)

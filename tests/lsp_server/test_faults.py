@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -170,6 +171,23 @@ def test_the_next_service_stands_in_from_the_start(server_env: dict[str, str], s
         assert session.complete("file:///project/a.py", 0, 4)[0]["insertText"] == "pass"
         said = session.wait_notification("didChangeStatus", lambda s: s["kind"] == "Warning")
         assert said["message"].endswith(f"; {service.url} does instead")
+
+
+def test_another_service_chosen_during_an_answer_is_no_error(editor: Editor, state_home: Path) -> None:
+    log = state_home / "midfill" / "lsp.log"
+    before = len(log.read_text())
+    editor.service.replies.append(Reply(("half ", "an answer"), held=threading.Event(), ahead=1))
+    editor.open("x = ║\n")
+    request = editor.ask()
+    editor.service.wait(lambda: editor.service.completions)
+    editor.round_trip()
+    another = ScriptedService()
+    editor.configure(endpoint=another.url)
+    assert editor.session.wait(request) == {"items": []}
+    editor.service.wait(lambda: editor.service.completions[0].gone_after is not None)
+    assert editor.texts() == ["pass"]
+    another.stop()
+    assert " ERROR " not in log.read_text()[before:]
 
 
 def test_logs_hold_neither_code_nor_key(editor: Editor, state_home) -> None:
