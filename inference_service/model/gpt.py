@@ -23,6 +23,8 @@ __all__ = ["GPT", "GPTConfig", "StackedLinear"]
 
 Rotary = tuple[Tensor, Tensor]
 
+_STEEPEST = 30.0  # beyond it tanh is 1 to the last bit, and the square of exp would overflow in the gradient
+
 
 class Cache(Protocol):
     """Keys and values of earlier tokens, and how the new ones attend to them."""
@@ -232,6 +234,9 @@ class GPT(nn.Module):
     def softcap(self, logits: Tensor) -> Tensor:
         """Logits squeezed smoothly into plus or minus `logit_softcap`."""
         cap = self.config.logit_softcap
+        if cap and logits.requires_grad:
+            # tanh spelled with exp: compiled, torch's own tanh takes a twelfth of a training step on a CPU
+            return cap - 2 * cap / (1 + torch.exp((logits * (2 / cap)).clamp(-_STEEPEST, _STEEPEST)))
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:

@@ -232,3 +232,13 @@ def test_training_weights_start_as_the_identity():
     tokens = torch.arange(8)[None]
     bare = torch.nn.functional.rms_norm(model.embedding(tokens), (32,))
     torch.testing.assert_close(model.hidden(tokens), torch.nn.functional.rms_norm(bare, (32,)))
+
+
+def test_the_soft_cap_of_training_is_that_of_serving_and_so_is_its_slope():
+    capped = GPT(GPTConfig(**SMALL | {"logit_softcap": 5.0})).softcap
+    logits = torch.cat([torch.linspace(-60, 60, 1001), torch.tensor([0.0, 3e3, -3e3, torch.inf, -torch.inf])])
+    trained = logits.clone().requires_grad_()
+    capped(trained).sum().backward()
+    torch.testing.assert_close(capped(trained).detach(), capped(logits), atol=5e-6, rtol=0)
+    torch.testing.assert_close(trained.grad, 1 - torch.tanh(logits / 5) ** 2, atol=1e-6, rtol=0)
+    assert capped(torch.tensor([torch.nan]).requires_grad_()).isnan().all()
