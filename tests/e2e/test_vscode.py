@@ -267,6 +267,7 @@ def test_the_key_of_one_service_is_not_shown_to_the_next(window: Window, service
         use(service.url, "sk-first")
         wait_for("the key to be used", lambda: "bearer sk-first" in keys(service))
         use(another.url, "")
+        wait_for("the other service to be asked", lambda: another.calls)
         window.open(file_name, "def add(a, b):\n", line=1)
         window.type("    ret")
         window.wait_for_ghost("urn a + b")
