@@ -10,6 +10,7 @@ import pytest
 
 from deploy.cluster.processes import free_port, service_environment
 from tests.docs.pages import COMMANDS, PAGES, ROOT, fences, needs, script, unfenced
+from tests.e2e.local_services import end_local_service
 from tests.service_process import running_service
 
 
@@ -26,7 +27,8 @@ def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path, request):
     home, folder = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     folder.mkdir()
-    own = {"HOME": home, "XDG_DATA_HOME": home / "data", "XDG_RUNTIME_DIR": home, "XDG_CONFIG_HOME": home / "config"}
+    own = {"HOME": home, "XDG_RUNTIME_DIR": home}
+    own |= {f"XDG_{kind}_HOME": home / kind.lower() for kind in ("DATA", "CONFIG", "STATE")}
     if "code" in needs(page):
         for name, package in (("CODE", "inference_service"), ("MEASURED", "lsp_server")):
             own[name] = tmp_path / name.lower()
@@ -39,9 +41,11 @@ def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path, request):
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
-    done = subprocess.run(
-        ["bash", "-c", script(page, port)], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    command = ["bash", "-c", script(page, port)]
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    finally:
+        end_local_service(home)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     assert done.stdout.strip() and '"error"' not in done.stdout and "'error'" not in done.stdout, done.stdout[-3000:]
 
