@@ -55,8 +55,9 @@ def _run(arguments: list[str]) -> int:
         _tell_unread()  # it may be what is missed
         return _fail(str(error), 2)
     try:
-        # Before the model: an address that is taken should be told at once.
-        listener = _listen(settings)
+        # Before the model: an address that is taken should be told at once. It listens when it can answer, so that
+        # until then a load balancer is refused and goes on to the next replica.
+        listener = _bind(settings)
     except OSError as error:
         return _fail(_listen_problem(settings, error), 1)
 
@@ -176,7 +177,12 @@ async def _serve(
     except OSError as error:
         listener.close()
         return _fail(str(error), 1)
-    await server.serve(sockets=[listener])
+    try:
+        await server.serve(sockets=[listener])
+    except OSError as error:
+        if server.started:
+            raise
+        return _fail(_listen_problem(settings, error), 1)  # another one that was bound here listened first
     if grpc_server:
         await grpc_server.stop()
     for task in beside:
@@ -205,7 +211,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _bind(settings: Settings) -> socket.socket:
     found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, address = found[0]
     # asyncio sets TCP_NODELAY only where the listener names its protocol, which socket.create_server does not
@@ -215,7 +221,6 @@ def _listen(settings: Settings) -> socket.socket:
         if os.name == "posix":  # elsewhere it would let two processes share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(2048)
     except OSError:
         listener.close()
         raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -116,6 +117,22 @@ class Protocol(HttpToolsProtocol):
 
 class Server(uvicorn.Server):
     """uvicorn less its signal handling, which closes the listener before /readyz could say "draining"."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the application, then listen. Raises OSError where somebody else listens by now."""
+        open_application = self.lifespan.startup
+
+        async def open_and_listen() -> None:
+            await open_application()
+            try:
+                for listener in sockets or ():  # here, because uvloop does not raise it when this is refused
+                    listener.listen(self.config.backlog)
+            except OSError:
+                await self.lifespan.shutdown()
+                raise
+
+        self.lifespan.startup = open_and_listen
+        await super().startup(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import threading
@@ -10,6 +11,7 @@ import time
 import httpx
 import pytest
 
+from deploy.cluster.processes import service_environment
 from inference_service.__main__ import main
 from tests.service_process import running_service
 from tests.tries import tries
@@ -144,6 +146,53 @@ def test_model_that_does_not_load_is_exit_one(start_process):
     last = process.stderr.splitlines()[-1]
     assert last == "midfill-serve: cannot serve the model '/no/model': no config.json there"
     assert process.lines.empty()
+
+
+# Holds an interpreter up where it would import torch, until the file "go" is there.
+HOLD_UP = """
+import importlib.abc, pathlib, sys, time
+here = pathlib.Path(__file__).parent
+class HoldUp(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            (here / "held up").touch()
+            while not (here / "go").exists():
+                time.sleep(0.01)
+sys.meta_path.insert(0, HoldUp())
+"""
+
+
+@contextlib.contextmanager
+def starting(start_process, folder):
+    """(the process, its port) of a service that has read its settings and has not come to its model yet."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "sitecustomize.py").write_text(HOLD_UP)
+    path = os.pathsep.join((str(folder), service_environment({})["PYTHONPATH"]))
+    process = start_process(
+        "--port", str(port), "--device", "cpu", env={"PYTHONPATH": path}, program=("-m", "inference_service")
+    )
+    while not (folder / "held up").exists():
+        assert process.process.poll() is None, process.stderr
+        time.sleep(0.01)
+    yield process, port
+    (folder / "go").touch()
+
+
+def test_who_cannot_be_answered_yet_is_refused_and_need_not_wait(start_process, tmp_path):
+    """What a load balancer sends to a replica that has just been restarted goes to the next one at once."""
+    with starting(start_process, tmp_path) as (process, port), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    assert httpx.get(f"{process.ready()}/readyz", timeout=60).status_code == 200
+
+
+def test_port_taken_by_one_that_started_at_the_same_time_is_one_clear_sentence(start_process, tmp_path):
+    with starting(start_process, tmp_path) as (process, port):
+        faster = socket.create_server(("127.0.0.1", port))
+    with faster:
+        assert process.exit_code() == 1
+    says = f"midfill-serve: 127.0.0.1:{port} is already in use; choose another port"
+    assert process.stderr.splitlines()[-1].startswith(says)
 
 
 def test_port_in_use_is_one_clear_sentence(capsys):
