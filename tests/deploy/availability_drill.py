@@ -50,7 +50,8 @@ SIGKILL every {kill_every:g} s ({kills} kills). A supervisor starts it again; it
 | failed otherwise | {failed} |
 | answered after one more try | {recovered} of {retried} |
 | success ratio as the user meets it: answered at once or at the one retry | **{user_percent:.3f} %** |
-| time to the whole answer, p50 / p95 / p99 | {p50_ms:.0f} / {p95_ms:.0f} / {p99_ms:.0f} ms |
+| time to the whole answer, p50 / p95 / p99 / longest | \
+{p50_ms:.0f} / {p95_ms:.0f} / {p99_ms:.0f} / {longest_ms:.0f} ms |
 | time to the first piece, p50 / p95 | {first_p50_ms:.0f} / {first_p95_ms:.0f} ms |
 
 A request is one completion as the language server asks for it (to the end of the line, at most {max_tokens} tokens,
@@ -117,6 +118,7 @@ def evaluate(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "strict_percent": 100 * kinds["answered"] / requests,
         "user_percent": 100 * (kinds["answered"] + recovered) / requests,
         **{f"p{percent}_ms": 1000 * _percentile(whole, percent) for percent in (50, 95, 99)},
+        "longest_ms": 1000 * whole[-1] if whole else float("nan"),
         **{f"first_p{percent}_ms": 1000 * _percentile(pieces, percent) for percent in (50, 95)},
         "why": sorted({one.why for one in outcomes if one.why})[:20],
     }

@@ -216,11 +216,12 @@ def test_versions_from_far_away_are_copied_once_and_checked(remote, store, tmp_p
 
 def test_two_processes_that_copy_the_same_version_at_once_both_have_it(remote, store, tmp_path, monkeypatch):
     memory, far, _ = remote
-    together, get_file = threading.Barrier(2), type(memory).get_file
+    together, one_reads, get_file = threading.Barrier(2), threading.Lock(), type(memory).get_file
 
     def side_by_side(*args, **more):
         together.wait(60)
-        return get_file(*args, **more)
+        with one_reads:  # whoever opens a file in memory shares its position with all others
+            return get_file(*args, **more)
 
     monkeypatch.setattr(type(memory), "get_file", side_by_side)
     with ThreadPoolExecutor(2) as processes:
