@@ -1,9 +1,9 @@
-"""What .gitignore and .midfillignore say about a file, read again when they change."""
+"""What .gitignore, .git/info/exclude and .midfillignore say about a file, read again when they change."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMES = (".gitignore", ".midfillignore")
+EXCLUDE = ".git/info/exclude"
 _CHECKED_S = 2.0
 _LARGEST_BYTES = 200_000
 
@@ -36,16 +37,16 @@ class IgnoreFiles:
         self._read: dict[Path, _Patterns] = {}
 
     def ignoring(self, file: str, folders: Sequence[str]) -> str | None:
-        """The path of the ignore file that names `file` (absolute, with `/`), or None."""
+        """The name of the ignore file, one of NAMES or EXCLUDE, that names `file` (absolute, with `/`), or None."""
         path = Path(file)
         decided: str | None = None
         for folder in self._folders(path, folders):
             relative = path.relative_to(folder).as_posix()
-            for name in NAMES:
-                spec = self._spec(folder / name)
+            for name, source in _sources(folder):
+                spec = self._spec(source)
                 included = None if spec is None else spec.check_file(relative).include
                 if included is not None:
-                    decided = (folder / name).as_posix() if included else None
+                    decided = name if included else None
         return decided
 
     def _folders(self, path: Path, folders: Sequence[str]) -> list[Path]:
@@ -71,6 +72,26 @@ class IgnoreFiles:
             known = self._read[path] = _Patterns(now, changed_ns, None if changed_ns < 0 else _parse(path))
         known.checked_at = now
         return known.spec
+
+
+def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names and paths of the ignore files that may be there, the last one decides (gitignore(5), "Description")."""
+    git = folder / ".git"
+    if git.is_file():
+        git = _shared_by_worktrees(git) or git
+    yield EXCLUDE, git / "info" / "exclude"
+    for name in NAMES:
+        yield name, folder / name
+
+
+def _shared_by_worktrees(pointer: Path) -> Path | None:
+    """The `.git` folder that all worktrees have, by the file that is in its place (gitrepository-layout(5))."""
+    try:
+        own = pointer.parent / pointer.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
+        common = own / "commondir"
+        return own / common.read_text(encoding="utf-8").strip() if common.exists() else own
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _parse(path: Path) -> GitIgnoreSpec | None:

@@ -50,8 +50,7 @@ class FileRules:
             return None
         ignoring = _first(self._ignore_files.ignoring(path, folders) for path in paths)
         if ignoring is not None:
-            name = PurePosixPath(ignoring).name
-            return f"{name} names the file; a pattern with ! in midfill.disabledGlobs allows it"
+            return f"{ignoring} names the file; a pattern with ! in midfill.disabledGlobs allows it"
         return None
 
 

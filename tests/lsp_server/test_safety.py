@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,27 @@ def request_in(uri: str, text: str) -> Snapshot:
 def test_ignore_files(project: Path, file: str, by: str | None, roots: list[str]) -> None:
     said = refusal(project / file, *(project / root for root in roots))
     assert (said is None) if by is None else (said is not None and said.startswith(f"{by} names the file"))
+
+
+@pytest.mark.parametrize("worktree", [False, True], ids=["repository", "worktree"])
+def test_what_is_excluded_here_alone_is_ignored_too(tmp_path: Path, worktree: bool) -> None:
+    """With real git, which writes and reads `.git/info/exclude`."""
+    folder = tmp_path / "main"
+    git("init", "-q", str(folder))
+    git("-C", str(folder), "commit", "-q", "--allow-empty", "-m", "first")
+    (folder / ".git" / "info" / "exclude").write_text("scratch.py\nkept.py\n")
+    if worktree:
+        folder = tmp_path / "other"
+        git("-C", str(tmp_path / "main"), "worktree", "add", "-q", str(folder))
+    (folder / ".gitignore").write_text("!kept.py\n")
+    said = refusal(folder / "src" / "scratch.py", folder)
+    assert said is not None and said.startswith(".git/info/exclude names the file")
+    assert refusal(folder / "kept.py", folder) is None and refusal(folder / "main.py", folder) is None
+
+
+def git(*arguments: str) -> None:
+    author = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
+    subprocess.run(["git", *author, *arguments], check=True)
 
 
 @pytest.mark.parametrize(
