@@ -183,10 +183,11 @@ async def _serve(
         if server.started:
             raise
         return _fail(_listen_problem(settings, error), 1)  # another one that was bound here listened first
-    if grpc_server:
-        await grpc_server.stop()
-    for task in beside:
-        task.cancel()
+    finally:
+        if grpc_server:
+            await grpc_server.stop()
+        for task in beside:
+            task.cancel()
     if service.load_error:
         return _fail(_load_problem(settings, service.load_error), 1)
     return 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,13 +42,14 @@ class IgnoreFiles:
         """The name of the ignore file, one of NAMES or EXCLUDE, that names `file` (absolute, with `/`), or None."""
         path = Path(file)
         decided: str | None = None
-        for folder in self._folders(path, folders):
-            relative = path.relative_to(folder).as_posix()
-            for name, source in _sources(folder):
-                spec = self._spec(source)
-                included = None if spec is None else spec.check_file(relative).include
-                if included is not None:
-                    decided = name if included else None
+        above = self._folders(path, folders)
+        sources = [(folder, name, folder / name) for folder in above for name in NAMES]
+        # the order of gitignore(5), section "Description"
+        for folder, name, source in [(above[0], EXCLUDE, _exclude(above[0])), *sources]:
+            spec = self._spec(source)
+            included = None if spec is None else spec.check_file(path.relative_to(folder).as_posix()).include
+            if included is not None:
+                decided = name if included else None
         return decided
 
     def _folders(self, path: Path, folders: Sequence[str]) -> list[Path]:
@@ -74,24 +77,16 @@ class IgnoreFiles:
         return known.spec
 
 
-def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names and paths of the ignore files that may be there, the last one decides (gitignore(5), "Description")."""
-    git = folder / ".git"
-    if git.is_file():
-        git = _shared_by_worktrees(git) or git
-    yield EXCLUDE, git / "info" / "exclude"
-    for name in NAMES:
-        yield name, folder / name
-
-
-def _shared_by_worktrees(pointer: Path) -> Path | None:
-    """The `.git` folder that all worktrees have, by the file that is in its place (gitrepository-layout(5))."""
-    try:
-        own = pointer.parent / pointer.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
-        common = own / "commondir"
-        return own / common.read_text(encoding="utf-8").strip() if common.exists() else own
-    except (OSError, UnicodeDecodeError):
-        return None
+@lru_cache(maxsize=256)
+def _exclude(root: Path) -> Path:
+    """Where `info/exclude` of a repository is: all worktrees share one (gitrepository-layout(5))."""
+    git = root / ".git"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if git.is_file():
+            git = root / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
+            common = git / "commondir"
+            git = git / common.read_text(encoding="utf-8").strip() if common.exists() else git
+    return git / "info" / "exclude"
 
 
 def _parse(path: Path) -> GitIgnoreSpec | None:

@@ -118,7 +118,7 @@ def evaluate(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "strict_percent": 100 * kinds["answered"] / requests,
         "user_percent": 100 * (kinds["answered"] + recovered) / requests,
         **{f"p{percent}_ms": 1000 * _percentile(whole, percent) for percent in (50, 95, 99)},
-        "longest_ms": 1000 * whole[-1] if whole else float("nan"),
+        "longest_ms": 1000 * _percentile(whole, 100),
         **{f"first_p{percent}_ms": 1000 * _percentile(pieces, percent) for percent in (50, 95)},
         "why": sorted({one.why for one in outcomes if one.why})[:20],
     }

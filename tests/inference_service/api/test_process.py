@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from deploy.cluster.processes import service_environment
+from deploy.cluster.processes import free_port, service_environment
 from inference_service.__main__ import main
 from tests.service_process import running_service
 from tests.tries import tries
@@ -165,8 +165,7 @@ sys.meta_path.insert(0, HoldUp())
 @contextlib.contextmanager
 def starting(start_process, folder):
     """(the process, its port) of a service that has read its settings and has not come to its model yet."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "sitecustomize.py").write_text(HOLD_UP)
     path = os.pathsep.join((str(folder), service_environment({})["PYTHONPATH"]))
     process = start_process(
