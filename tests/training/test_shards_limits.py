@@ -48,6 +48,17 @@ def test_a_killed_run_goes_on_where_it_was_and_leaves_no_process_behind(tokenize
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_what_a_killed_run_left_half_written_goes_and_another_parts_stays(tokenizer, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", [("p", f"{n}.py", "x = 1\n" * 100) for n in range(4)])
+    out = tmp_path / "data"
+    assert prepare(corpus, "train", tokenizer, out, part=(0, 2), shard_bytes=800) is None
+    first, second = (next(out.glob("train-*")) / f"0000{n}.json.0a1b.partial" for n in (0, 1))
+    first.with_name("00000.json").replace(first)
+    second.touch()
+    assert prepare(corpus, "train", tokenizer, out, part=(0, 2), shard_bytes=800) is None
+    assert not first.exists() and second.exists()
+
+
 def _processes_of(session: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

@@ -54,6 +54,9 @@ def prepare(
     todo = {n: block for n, block in enumerate(cut) if n % part[1] == part[0] and read_entry(folder, n) is None}
     for number in todo:  # an entry must never stand beside files that are being replaced
         shard_file(folder, number, "json").unlink(missing_ok=True)
+    for left in folder.glob("*.json.*.partial"):  # of a run that was killed; other parts may be writing theirs now
+        if int(left.name.partition(".")[0]) in todo:
+            left.unlink(missing_ok=True)
     write_shards(todo, folder, tokenizer, workers, title=split)
     if _identity(file, tokenizer, len(cut)) != identity:
         raise BadShard(f"{file} was replaced while it was read: run `midfill-train prepare` again")
